@@ -1,0 +1,1 @@
+//! The one Mesos client and its wire types.

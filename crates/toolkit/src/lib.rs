@@ -1,0 +1,1 @@
+//! What every Satellite daemon is served, logged and stopped with.

@@ -1,0 +1,1 @@
+//! Mesos master, agent and task container metrics for Prometheus.

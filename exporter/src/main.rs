@@ -1,0 +1,3 @@
+//! Mesos master, agent and task container metrics for Prometheus.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Takes sick hosts out of the Mesos whitelist and gives them back.

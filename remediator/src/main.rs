@@ -1,0 +1,3 @@
+//! Takes sick hosts out of the Mesos whitelist and gives them back.
+
+fn main() {}

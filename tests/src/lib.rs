@@ -1,0 +1,1 @@
+//! Real peers and the end-to-end tests of Satellite.
