@@ -1,0 +1,34 @@
+//! Mesos's JSON, as it comes: one module per endpoint, decoded in one pass.
+//!
+//! Strings are borrowed from the body where they hold no escape, and what nobody needs (finished
+//! tasks and executors above all, which are the bulk of `/state`) is skipped while decoding.
+//!
+//! Decoding is tolerant: an absent field is `None`, a field of another type than Mesos documents
+//! costs that field, a list element that is not an object costs that element. A body that is not
+//! JSON, or not even the right kind of document, is a [`ParseError`].
+//!
+//! These are not domain types: nothing here is checked or promised beyond what the body says.
+
+pub mod agent_state;
+pub mod containers;
+mod lenient;
+pub mod master;
+pub mod operator;
+pub mod snapshot;
+
+use serde::Deserialize;
+
+/// A body that is not the document it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("not a readable {document}")]
+pub struct ParseError {
+    /// Which document was expected: `metrics snapshot`.
+    pub document: &'static str,
+    /// What is wrong, with line and column.
+    #[source]
+    pub source: serde_json::Error,
+}
+
+fn parse<'a, T: Deserialize<'a>>(document: &'static str, body: &'a [u8]) -> Result<T, ParseError> {
+    serde_json::from_slice(body).map_err(|source| ParseError { document, source })
+}
