@@ -1,0 +1,148 @@
+//! A whole Mesos cluster: ZooKeeper, three masters that read one whitelist file,
+//! four agents in four racks, and a framework with a task on every host.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::framework::{Framework, Task};
+use crate::mesos::{self, Agent, AgentOptions, Master, MasterOptions};
+use crate::run::Run;
+use crate::wait::wait_for;
+use crate::zookeeper::ZooKeeper;
+
+const MASTERS: u8 = 3;
+const QUORUM: usize = 2;
+const AGENTS: u8 = 4;
+
+/// What each agent offers.
+const AGENT_RESOURCES: &str = "cpus:4;mem:2048;disk:4096;ports:[31000-32000]";
+
+/// An agent that is gone is called unreachable after 5 s instead of 75 s. Less,
+/// and a busy two-core machine loses agents that are alive.
+const MASTER_FLAGS: [&str; 2] = ["--agent_ping_timeout=1secs", "--max_agent_ping_timeouts=5"];
+
+/// Registration, one whitelist read (5 s), one allocation round (1 s).
+const OFFERS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running cluster.
+///
+/// The fields are dropped in this order, so agents end before masters and
+/// masters before ZooKeeper.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The framework `lab`, with the task `task-HOST` on every host.
+    pub framework: Framework,
+    /// `node1.lab` to `node4.lab`, in the racks `a` to `d`.
+    pub agents: Vec<Agent>,
+    /// Three, on one whitelist.
+    pub masters: Vec<Master>,
+    /// Where the masters elect their leader.
+    pub zookeeper: ZooKeeper,
+    whitelist: PathBuf,
+}
+
+impl Cluster {
+    /// Brings everything up, telling `progress` of each step, and returns once
+    /// the framework has been offered every host and runs a task on each.
+    ///
+    /// The whitelist file exists and lists every host: a master that finds no
+    /// file accepts every host until there is one.
+    pub fn start(run: &Arc<Run>, mut progress: impl FnMut(&str)) -> Result<Self> {
+        let whitelist = run.peer_folder("whitelist")?.join("hosts");
+        let names: Vec<String> = (1..=AGENTS).map(|n| format!("node{n}.lab")).collect();
+        write_whitelist(&whitelist, &names)?;
+
+        let zookeeper = ZooKeeper::start(run)?;
+        progress(&format!("ZooKeeper answers at {}", zookeeper.address()));
+
+        let url = zookeeper.mesos_url();
+        let flags = MASTER_FLAGS.map(str::to_owned);
+        let options =
+            MasterOptions { zookeeper: &url, quorum: QUORUM, whitelist: &whitelist, flags: &flags };
+        let masters: Vec<Master> =
+            (1..=MASTERS).map(|n| Master::start(run, n, &options)).collect::<Result<_>>()?;
+        let agents: Vec<Agent> = (1..=AGENTS)
+            .zip(&names)
+            .map(|(number, name)| start_agent(run, &url, number, name))
+            .collect::<Result<_>>()?;
+        let leader = mesos::leader(&masters)?;
+        progress(&format!("{MASTERS} masters, {} leads", masters[leader].address()));
+
+        let addresses: Vec<String> = masters.iter().map(Master::address).collect();
+        let framework = Framework::start(run, "lab", &addresses, &["--checkpoint"])?;
+        let cluster = Self { framework, agents, masters, zookeeper, whitelist };
+        cluster.wait_offers()?;
+        progress(&format!("the framework is offered all {AGENTS} hosts"));
+        cluster.start_tasks()?;
+        progress(&format!("{AGENTS} tasks run, one on each host"));
+        Ok(cluster)
+    }
+
+    /// Waits until the framework has been offered every host at least once.
+    fn wait_offers(&self) -> Result<()> {
+        wait_for("an offer of every host", OFFERS_WITHIN, || {
+            let offers = self.framework.offers()?;
+            let offered = self.agents.iter().all(|agent| offers.contains_key(agent.hostname()));
+            anyhow::ensure!(offered, "offered: {:?}", offers.keys());
+            Ok(())
+        })
+    }
+
+    fn start_tasks(&self) -> Result<()> {
+        for host in self.hosts() {
+            self.framework.launch(&Task::sleeper(&format!("task-{host}"), &host))?;
+        }
+        for host in self.hosts() {
+            self.framework.wait_task(&format!("task-{host}"), "TASK_RUNNING")?;
+        }
+        Ok(())
+    }
+
+    /// The hostnames of the agents.
+    pub fn hosts(&self) -> Vec<String> {
+        self.agents.iter().map(|agent| agent.hostname().to_owned()).collect()
+    }
+
+    /// The file that all masters read.
+    pub fn whitelist(&self) -> &Path {
+        &self.whitelist
+    }
+
+    /// Puts exactly `hosts` into the whitelist, whole or not at all. For tests
+    /// without a remediator, which otherwise is the only writer.
+    pub fn write_whitelist(&self, hosts: &[String]) -> Result<()> {
+        write_whitelist(&self.whitelist, hosts)
+    }
+
+    /// The index of the master that leads, once there is one.
+    pub fn leader(&self) -> Result<usize> {
+        mesos::leader(&self.masters)
+    }
+}
+
+fn start_agent(run: &Arc<Run>, zookeeper: &str, number: u8, hostname: &str) -> Result<Agent> {
+    let rack = char::from(b'a' + number - 1);
+    let attributes = format!("rack:{rack}");
+    Agent::start(
+        run,
+        number,
+        &AgentOptions {
+            zookeeper,
+            hostname,
+            attributes: &attributes,
+            resources: AGENT_RESOURCES,
+            flags: &[],
+        },
+    )
+}
+
+fn write_whitelist(file: &Path, hosts: &[String]) -> Result<()> {
+    let mut text = hosts.join("\n");
+    text.push('\n');
+    let fresh = file.with_extension("fresh");
+    std::fs::write(&fresh, text).with_context(|| format!("write {}", fresh.display()))?;
+    std::fs::rename(&fresh, file).with_context(|| format!("replace {}", file.display()))
+}
