@@ -1,0 +1,496 @@
+//! What is remembered: one document per host, and one for automation itself.
+//!
+//! The documents are JSON, a superset of what the predecessor kept in ZooKeeper
+//! (`managed-events`, `manual-events`, `managed-flag`, `manual-flag`). Keys that
+//! are not known here are kept as they are, so that an older and a newer
+//! version can share a store.
+//!
+//! A verdict follows from the document alone, never from the time of day:
+//! every instance that reads the same document lists the same hosts.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::matcher::Labels;
+
+/// The version of the layout below.
+const SCHEMA: u32 = 1;
+/// How many transitions a document keeps; the journal keeps them all.
+pub const MAX_TRANSITIONS: usize = 20;
+/// How many manual events a host may have. People make these by hand, and every
+/// one of them is in every answer.
+pub const MAX_MANUAL_EVENTS: usize = 32;
+
+/// Whether a host is in the whitelist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Mesos may offer it.
+    On,
+    /// Mesos may not.
+    Off,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// All that is remembered of one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostDocument {
+    schema: u32,
+    /// What people said of it, by event id.
+    #[serde(default)]
+    pub manual_events: BTreeMap<String, ManualEvent>,
+    /// Why automation holds it off; empty: it does not.
+    #[serde(default)]
+    pub causes: Vec<Cause>,
+    /// What it is where nobody and nothing says otherwise.
+    pub default: Verdict,
+    /// Since when it has been off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub off_since: Option<Timestamp>,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// Whether the leading master lists it.
+    pub listing: Listing,
+    /// Its agents as last listed, by id.
+    #[serde(default)]
+    pub agents: Vec<AgentRecord>,
+    /// Its last transitions, oldest first.
+    #[serde(default)]
+    pub transitions: Vec<Record>,
+    /// The predecessor's view of what automation says, derived.
+    managed_flag: Option<Verdict>,
+    /// The predecessor's view of what people say, derived.
+    manual_flag: Option<Verdict>,
+    /// Keys of other versions, kept as they are.
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+impl HostDocument {
+    /// A host that was never seen before.
+    #[must_use]
+    pub fn new(default: Verdict, now: Timestamp) -> Self {
+        Self {
+            schema: SCHEMA,
+            manual_events: BTreeMap::new(),
+            causes: Vec::new(),
+            default,
+            off_since: (default == Verdict::Off).then_some(now),
+            first_seen: now,
+            listing: Listing { state: ListingState::Unlisted, since: now },
+            agents: Vec::new(),
+            transitions: Vec::new(),
+            managed_flag: None,
+            manual_flag: None,
+            other: Map::new(),
+        }
+    }
+
+    /// Whether the host is on: the newest manual event decides; else any cause
+    /// holds it off; else its default.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.ruling_event().map_or_else(|| self.automatic_verdict(), |(_, event)| event.state)
+    }
+
+    /// What it would be without any manual event.
+    #[must_use]
+    pub fn automatic_verdict(&self) -> Verdict {
+        if self.causes.is_empty() { self.default } else { Verdict::Off }
+    }
+
+    /// The alerts that hold the host off: rule, since when, and the alert as it was.
+    pub fn alert_causes(&self) -> impl Iterator<Item = (&str, Timestamp, &Evidence)> {
+        self.causes.iter().filter_map(|cause| match cause {
+            Cause::Alert { rule, since, evidence } => Some((rule.as_str(), *since, evidence)),
+            Cause::Imported { .. } => None,
+        })
+    }
+
+    /// Whether somebody had taken the host out before this store was begun.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.causes.iter().any(|cause| matches!(cause, Cause::Imported { .. }))
+    }
+
+    /// The manual event that decides, with its id: the newest; of equal times
+    /// the larger id.
+    #[must_use]
+    pub fn ruling_event(&self) -> Option<(&str, &ManualEvent)> {
+        let newest = self.manual_events.iter().max_by_key(|(id, event)| (event.time, *id));
+        newest.map(|(id, event)| (id.as_str(), event))
+    }
+
+    /// Appends a transition and keeps `off_since` in step with it.
+    pub(crate) fn note_transition(&mut self, before: Verdict, record: &Record) {
+        let after = self.verdict();
+        if before == after {
+            return;
+        }
+        self.off_since = (after == Verdict::Off).then_some(record.time);
+        self.transitions.push(record.clone());
+        let excess = self.transitions.len().saturating_sub(MAX_TRANSITIONS);
+        self.transitions.drain(..excess);
+    }
+
+    /// The document as it is stored.
+    ///
+    /// # Panics
+    /// Never: every part of it has a JSON form.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut document = self.clone();
+        document.managed_flag = Some(self.automatic_verdict());
+        document.manual_flag = self.ruling_event().map(|(_, event)| event.state);
+        serde_json::to_vec(&document).expect("a document holds only text keys and finite numbers")
+    }
+
+    /// Reads a stored document.
+    ///
+    /// # Errors
+    /// What is wrong with it and where.
+    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut document: Self = serde_json::from_slice(bytes)?;
+        // Derived at each write; in memory they would only make equal documents differ.
+        document.managed_flag = None;
+        document.manual_flag = None;
+        Ok(document)
+    }
+}
+
+/// What a person said of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "StoredEvent", from = "StoredEvent")]
+pub struct ManualEvent {
+    /// What it says.
+    pub state: Verdict,
+    /// Why, in the person's words.
+    pub reason: String,
+    /// Who.
+    pub author: String,
+    /// When, to the microsecond.
+    pub time: Timestamp,
+    /// For how long; `None`: until it is taken back.
+    pub ttl: Option<Duration>,
+}
+
+impl ManualEvent {
+    /// When it ends by itself.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.ttl.map(|ttl| crate::time::later(self.time, ttl))
+    }
+}
+
+/// [`ManualEvent`] in the predecessor's words: states `ok` and `critical`,
+/// seconds since the epoch, seconds of life.
+#[derive(Serialize, Deserialize)]
+struct StoredEvent {
+    state: StoredState,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    author: String,
+    time: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredState {
+    Ok,
+    Critical,
+}
+
+impl From<ManualEvent> for StoredEvent {
+    fn from(event: ManualEvent) -> Self {
+        Self {
+            state: match event.state {
+                Verdict::On => StoredState::Ok,
+                Verdict::Off => StoredState::Critical,
+            },
+            description: event.reason,
+            author: event.author,
+            time: event.time.as_duration().as_secs_f64(),
+            ttl: event.ttl.map(|ttl| ttl.as_secs_f64()),
+        }
+    }
+}
+
+impl From<StoredEvent> for ManualEvent {
+    fn from(stored: StoredEvent) -> Self {
+        let time = jiff::SignedDuration::try_from_secs_f64(stored.time)
+            .and_then(|time| Timestamp::from_duration(time.round(jiff::Unit::Microsecond)?))
+            .unwrap_or(Timestamp::UNIX_EPOCH);
+        Self {
+            state: match stored.state {
+                StoredState::Ok => Verdict::On,
+                StoredState::Critical => Verdict::Off,
+            },
+            reason: stored.description,
+            author: stored.author,
+            time,
+            ttl: stored.ttl.and_then(|ttl| Duration::try_from_secs_f64(ttl).ok()),
+        }
+    }
+}
+
+/// Why automation holds a host off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Cause {
+    /// An alert that a rule acts upon.
+    Alert {
+        /// The rule.
+        rule: String,
+        /// Since when it has been a cause.
+        since: Timestamp,
+        /// The alert as it was then.
+        evidence: Evidence,
+    },
+    /// The host was registered but not listed when this store was begun:
+    /// somebody had taken it out on purpose.
+    Imported {
+        /// Since when it has been a cause.
+        since: Timestamp,
+    },
+}
+
+/// The alert that moved a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Evidence {
+    /// The alert's name.
+    pub alertname: String,
+    /// All its labels.
+    pub labels: Labels,
+    /// Since when it fired.
+    pub starts_at: Timestamp,
+    /// Alertmanager's hash of the labels.
+    pub fingerprint: String,
+    /// The value of its expression, where a Prometheus said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The Alertmanager that showed it.
+    pub seen_at: String,
+}
+
+/// Whether the leading master lists a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// How.
+    pub state: ListingState,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// How the leading master lists a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListingState {
+    /// An agent of that name is registered.
+    Registered,
+    /// The master knows it from the registry and waits for it.
+    Recovered,
+    /// Not at all: unreachable, gone, or never there. Never "healthy".
+    Unlisted,
+}
+
+/// An agent as last listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// Its id.
+    pub id: String,
+    /// The address of its `pid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// Its attributes, as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// One thing that was done to a host, for the document and the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub what: What,
+    /// Who: `automation`, or the author of a command.
+    pub by: String,
+    /// By which rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+    /// On what evidence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+}
+
+/// What was done to a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// It entered the store.
+    Enrolled,
+    /// It was put back into the whitelist.
+    On,
+    /// It was taken out of the whitelist.
+    Off,
+    /// A host that was off got one more cause.
+    Cause,
+    /// The causes of a host are gone; its default keeps it off.
+    Cleared,
+    /// A person said something of it that did not change its verdict.
+    Said,
+    /// A manual event ended by its ttl and that did not change the verdict.
+    Expired,
+}
+
+/// Who does what no person asked for.
+pub const AUTOMATION: &str = "automation";
+
+/// What automation remembers that belongs to no host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Automation {
+    schema: u32,
+    /// How this store was begun; `None`: not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_start: Option<FirstStart>,
+    /// The alerts that hold everything on.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
+    /// When automation took hosts off within the last hour.
+    #[serde(default)]
+    pub offs: Vec<Timestamp>,
+    /// Keys of other versions, kept as they are.
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+impl Default for Automation {
+    fn default() -> Self {
+        let (first_start, holds, offs, other) = Default::default();
+        Self { schema: SCHEMA, first_start, holds, offs, other }
+    }
+}
+
+/// How a store was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FirstStart {
+    /// When.
+    pub at: Timestamp,
+    /// Whether a whitelist file was there. Where one was, a registered host that
+    /// it does not list was taken out on purpose.
+    pub had_file: bool,
+    /// Until when a host first seen is judged by that file; set when a leading
+    /// master first answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopt_until: Option<Timestamp>,
+}
+
+/// An alert that holds everything on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The rule.
+    pub rule: String,
+    /// The alert's name.
+    pub alertname: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The labels of the alert that began it.
+    pub labels: Labels,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn event(state: Verdict, seconds: i64) -> ManualEvent {
+        ManualEvent {
+            state,
+            reason: "disk swap".into(),
+            author: "ops".into(),
+            time: at(seconds),
+            ttl: None,
+        }
+    }
+
+    #[test]
+    fn the_newest_manual_event_decides_and_of_equal_times_the_larger_id() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        document.manual_events.insert("a".into(), event(Verdict::Off, 1));
+        assert_eq!(document.verdict(), Verdict::Off);
+        document.manual_events.insert("b".into(), event(Verdict::On, 2));
+        assert_eq!(document.verdict(), Verdict::On);
+        document.manual_events.insert("c".into(), event(Verdict::Off, 2));
+        assert_eq!(document.verdict(), Verdict::Off);
+    }
+
+    #[test]
+    fn i8_without_a_manual_event_a_host_is_on_only_without_causes() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        document.causes.push(Cause::Imported { since: at(0) });
+        assert_eq!(document.verdict(), Verdict::Off);
+        document.manual_events.insert("a".into(), event(Verdict::On, 1));
+        assert_eq!(document.verdict(), Verdict::On);
+    }
+
+    #[test]
+    fn a_document_survives_storing_with_the_keys_it_does_not_know() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        document.manual_events.insert(
+            "a".into(),
+            ManualEvent { ttl: Some(Duration::from_secs(90)), ..event(Verdict::Off, 1) },
+        );
+        document.other.insert("managed-events".into(), serde_json::json!({"disk": {"metric": 3}}));
+        let bytes = document.encode();
+        let stored: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(stored["manual-flag"], "off");
+        assert_eq!(stored["managed-flag"], "on");
+        assert_eq!(stored["manual-events"]["a"]["state"], "critical");
+        assert_eq!(stored["manual-events"]["a"]["ttl"], 90.0);
+        assert_eq!(stored["managed-events"]["disk"]["metric"], 3);
+        assert_eq!(HostDocument::decode(&bytes).unwrap(), document);
+    }
+
+    #[test]
+    fn only_the_last_transitions_are_kept() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        for seconds in 0..50 {
+            let before = document.verdict();
+            document.default = if before == Verdict::On { Verdict::Off } else { Verdict::On };
+            let record = Record {
+                time: at(seconds),
+                what: What::Off,
+                by: AUTOMATION.into(),
+                rule: None,
+                reason: "test".into(),
+                evidence: None,
+            };
+            document.note_transition(before, &record);
+        }
+        assert_eq!(document.transitions.len(), MAX_TRANSITIONS);
+        assert_eq!(document.transitions.last().unwrap().time, at(49));
+    }
+}

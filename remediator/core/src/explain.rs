@@ -1,0 +1,99 @@
+//! How it is told: one text for the API, the command line and the page.
+//!
+//! It answers what a person asks at night: is it off, since when, why, what has
+//! to become true before that changes, and when is it looked at again.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use crate::{
+    document::{Cause, Evidence, HostDocument, ListingState, Verdict},
+    host::HostName,
+    plan::Outlook,
+    time::{brief, since},
+};
+
+/// The text for one host. `outlook` is what the last round said of it; `None`
+/// where there was no round yet.
+#[must_use]
+pub fn explain(
+    host: &HostName,
+    document: &HostDocument,
+    outlook: Option<&Outlook>,
+    now: Timestamp,
+) -> String {
+    let mut text = headline(host, document, now);
+    for line in reasons(document, now) {
+        text += &format!("\n  - {line}");
+    }
+    let Some(outlook) = outlook else {
+        return text + "\nNo round has been made yet: what happens next is not known.";
+    };
+    if outlook.blocked_by.is_empty() {
+        return text;
+    }
+    text += match document.verdict() {
+        Verdict::Off => "\nBefore it returns:",
+        Verdict::On => "\nWhy it is not taken off:",
+    };
+    for block in &outlook.blocked_by {
+        text += &format!("\n  - {block}");
+    }
+    match outlook.next {
+        Some(next) => text + &format!("\nLooked at in every round; the next wait ends {next:.0}."),
+        None => text + "\nLooked at in every round.",
+    }
+}
+
+fn headline(host: &HostName, document: &HostDocument, now: Timestamp) -> String {
+    let mut line = format!("{host} is {}", document.verdict());
+    if let Some(off_since) = document.off_since {
+        let _ = write!(line, " since {off_since:.0} ({})", brief(since(off_since, now)));
+    }
+    line += match document.listing.state {
+        ListingState::Registered => "; its agent is registered",
+        ListingState::Recovered => "; its agent has not come back since the last fail-over",
+        ListingState::Unlisted => "; the leading master does not list its agent",
+    };
+    line + "."
+}
+
+fn reasons(document: &HostDocument, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some((id, event)) = document.ruling_event() {
+        let until = match event.expires_at() {
+            None => "until it is taken back".to_owned(),
+            Some(until) if until > now => format!("until {until:.0}"),
+            Some(until) => format!("expired {until:.0}"),
+        };
+        let (state, author, reason) = (event.state, &event.author, &event.reason);
+        lines.push(format!("manual {state} by {author}, {until}: {reason} (event {id})"));
+    }
+    for cause in &document.causes {
+        lines.push(match cause {
+            Cause::Alert { rule, since, evidence } => {
+                format!("{} (rule {rule}), since {since:.0}", alert(evidence))
+            }
+            Cause::Imported { since } => {
+                format!("it was not in the whitelist that was found {since:.0}")
+            }
+        });
+    }
+    if lines.is_empty() && document.verdict() == Verdict::Off {
+        lines.push("new hosts start off here (whitelist.new_hosts)".into());
+    }
+    lines
+}
+
+/// The alert as Prometheus writes a series, with its value where it is known.
+fn alert(evidence: &Evidence) -> String {
+    let labels: Vec<String> = evidence
+        .labels
+        .iter()
+        .filter(|(name, _)| *name != "alertname")
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    let value = evidence.value.as_ref().map_or(String::new(), |value| format!(" = {value}"));
+    format!("{}{{{}}}{value}", evidence.alertname, labels.join(", "))
+}

@@ -1,0 +1,141 @@
+//! What a person's command does to a document.
+//!
+//! Commands bypass automation's gates: a person may do what automation may not.
+//! The one thing checked is that the whitelist keeps its floor.
+
+use jiff::Timestamp;
+
+use crate::document::{HostDocument, MAX_MANUAL_EVENTS, ManualEvent, Record, Verdict, What};
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The floor would be broken.
+    #[error(
+        "this would leave {left} hosts on, fewer than whitelist.min_hosts, which is {floor} now; \
+         put other hosts back first, or repeat with force"
+    )]
+    BelowFloor {
+        /// How many would be left on.
+        left: usize,
+        /// How many must be.
+        floor: usize,
+    },
+    /// A host has only so many events.
+    #[error("the host has {MAX_MANUAL_EVENTS} manual events already; delete some first")]
+    TooManyEvents,
+    /// There is nothing of that id.
+    #[error("the host has no manual event of that id")]
+    NoSuchEvent,
+}
+
+/// Adds or replaces a manual event. An `on` sets aside every cause: what still
+/// fires when it ends must pass the gates again.
+///
+/// # Errors
+/// [`Refusal::TooManyEvents`].
+pub fn say(document: &mut HostDocument, id: &str, event: ManualEvent) -> Result<Record, Refusal> {
+    let replaces = document.manual_events.contains_key(id);
+    if !replaces && document.manual_events.len() >= MAX_MANUAL_EVENTS {
+        return Err(Refusal::TooManyEvents);
+    }
+    let before = document.verdict();
+    if event.state == Verdict::On {
+        document.causes.clear();
+    }
+    let (time, by, reason) = (event.time, event.author.clone(), event.reason.clone());
+    let until = event.expires_at().map_or(String::new(), |until| format!(", until {until:.0}"));
+    let reason = format!("manual {}{until}: {reason}", event.state);
+    document.manual_events.insert(id.to_owned(), event);
+    Ok(finish(document, before, time, by, reason))
+}
+
+/// Takes a manual event back. What held the host before then decides at once,
+/// since a person ended it.
+///
+/// # Errors
+/// [`Refusal::NoSuchEvent`].
+pub fn take_back(
+    document: &mut HostDocument,
+    id: &str,
+    author: &str,
+    now: Timestamp,
+) -> Result<Record, Refusal> {
+    let before = document.verdict();
+    let event = document.manual_events.remove(id).ok_or(Refusal::NoSuchEvent)?;
+    let reason = format!("manual {} of {} taken back: {}", event.state, event.author, event.reason);
+    Ok(finish(document, before, now, author.to_owned(), reason))
+}
+
+fn finish(
+    document: &mut HostDocument,
+    before: Verdict,
+    time: Timestamp,
+    by: String,
+    reason: String,
+) -> Record {
+    let what = match (before, document.verdict()) {
+        (Verdict::On, Verdict::Off) => What::Off,
+        (Verdict::Off, Verdict::On) => What::On,
+        _ => What::Said,
+    };
+    let record = Record { time, what, by, rule: None, reason, evidence: None };
+    document.note_transition(before, &record);
+    record
+}
+
+/// Refuses to go below the floor.
+///
+/// # Errors
+/// [`Refusal::BelowFloor`] when fewer than `floor` of the hosts would be on.
+pub fn keep_floor(left: usize, floor: usize) -> Result<(), Refusal> {
+    if left < floor { Err(Refusal::BelowFloor { left, floor }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::document::Cause;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn event(state: Verdict, seconds: i64) -> ManualEvent {
+        let ttl = Some(Duration::from_secs(3600));
+        ManualEvent { state, reason: "r".into(), author: "ops".into(), time: at(seconds), ttl }
+    }
+
+    #[test]
+    fn a_manual_on_ends_imported_and_sets_causes_aside() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        document.causes.push(Cause::Imported { since: at(0) });
+        let record = say(&mut document, "a", event(Verdict::On, 1)).unwrap();
+        assert_eq!((record.what, document.verdict()), (What::On, Verdict::On));
+        let record = take_back(&mut document, "a", "ops", at(2)).unwrap();
+        assert_eq!((record.what, document.verdict()), (What::Said, Verdict::On));
+    }
+
+    #[test]
+    fn an_off_that_a_person_ends_gives_the_host_back_at_once() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        say(&mut document, "a", event(Verdict::Off, 1)).unwrap();
+        assert_eq!(document.off_since, Some(at(1)));
+        let record = take_back(&mut document, "a", "ops", at(2)).unwrap();
+        assert_eq!((record.what, document.verdict()), (What::On, Verdict::On));
+        assert_eq!((document.off_since, document.transitions.len()), (None, 2));
+    }
+
+    #[test]
+    fn a_host_takes_only_so_many_events_but_any_may_be_replaced() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        for number in 0..MAX_MANUAL_EVENTS {
+            say(&mut document, &number.to_string(), event(Verdict::Off, 1)).unwrap();
+        }
+        let refused = say(&mut document, "more", event(Verdict::Off, 1));
+        assert_eq!(refused, Err(Refusal::TooManyEvents));
+        assert!(say(&mut document, "0", event(Verdict::On, 2)).is_ok());
+    }
+}

@@ -1,0 +1,211 @@
+//! What is believed to be gone.
+//!
+//! An alert that is not shown proves nothing by itself: the Alertmanager may
+//! have been restarted, Prometheus may have died, the alert may have run out.
+//! Its end is believed only if every Alertmanager answers, has run long enough
+//! to have been told again, holds every Watchdog, and either lost the alert
+//! well before it would have run out, or has heard from Prometheus since.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{Round, sightings::Sightings};
+use crate::{
+    facts::{Alertmanager, Answer},
+    host::HostName,
+    policy::Policy,
+    time::{Now, later, since},
+};
+
+/// Prometheus sends an alert with an end so many resend delays ahead.
+const EXPIRY_RESENDS: u32 = 4;
+/// After so many resend delays an Alertmanager has been told all that fires.
+const WARM_RESENDS: u32 = 2;
+
+/// One alert, of one host or of the whole cluster. Other labels may come and go
+/// while the trouble is the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AlertKey {
+    /// Whose; `None`: the cluster's.
+    pub host: Option<HostName>,
+    /// Its name.
+    pub alertname: String,
+}
+
+/// What one Alertmanager showed of one alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// When it would run out, by the wall clock.
+    ends_at: Timestamp,
+    /// The same by uptime.
+    expires: Duration,
+    /// When, by uptime, it was first not shown any more.
+    gone_at: Option<Duration>,
+}
+
+/// Whether an alert is there.
+pub(super) enum Presence {
+    /// It fires at this Alertmanager.
+    Fires { peer: String },
+    /// It is there, but kept quiet.
+    Suppressed { peer: String, why: String },
+    /// It is not shown, but its end is not believed.
+    Doubted(String),
+    /// It is gone, since then by uptime.
+    Gone { since: Duration },
+}
+
+/// Whether one Alertmanager's silence means anything.
+pub(super) struct Peer {
+    /// Whether it answers, has joined its peers and has run long enough.
+    trusted: Result<(), String>,
+    /// When every Watchdog had last been sent to it, or which one it lacks.
+    heard: Result<Timestamp, String>,
+}
+
+impl Peer {
+    pub(super) fn look(answer: &Answer<Alertmanager>, policy: &Policy, now: Now) -> Self {
+        let alerts = answer.as_ref().map_or(&[][..], |answer| &answer.alerts);
+        let heard = policy.watchdogs.iter().map(|watchdog| {
+            let sent = alerts.iter().filter(|alert| watchdog.matches(&alert.labels));
+            sent.map(|alert| alert.updated_at).max().ok_or_else(|| watchdog.to_string())
+        });
+        // Without a Watchdog nothing is ever heard.
+        let heard = heard.reduce(|a, b| Ok(a?.min(b?))).unwrap_or(Ok(Timestamp::MIN));
+        Self { trusted: trust(answer, policy, now), heard }
+    }
+
+    /// Whether an alert that it does not show may be gone.
+    pub(super) fn believed(&self) -> Result<Timestamp, String> {
+        self.trusted.clone()?;
+        self.heard.clone().map_err(|watchdog| format!("does not show the Watchdog {watchdog}"))
+    }
+}
+
+fn trust(answer: &Answer<Alertmanager>, policy: &Policy, now: Now) -> Result<(), String> {
+    let answer = answer.as_ref().map_err(|reason| format!("does not answer: {reason}"))?;
+    let warm = policy.resend_delay * WARM_RESENDS;
+    if !answer.settled {
+        return Err("has not settled with its peers yet".into());
+    }
+    if answer.uptime <= warm {
+        let at = later(now.wall, warm.saturating_sub(answer.uptime));
+        return Err(format!("was started too lately to know all alerts, until {at:.0}"));
+    }
+    Ok(())
+}
+
+impl Round<'_> {
+    /// Says which Alertmanagers cannot be believed.
+    pub(super) fn name_blind_alertmanagers(&mut self) {
+        let peers: Vec<(String, Result<(), String>, Option<String>)> = self
+            .peers
+            .iter()
+            .map(|(url, peer)| (url.to_string(), peer.trusted.clone(), peer.heard.clone().err()))
+            .collect();
+        for (url, trusted, missing) in peers {
+            let answers = self.facts.alertmanagers.get(&url).is_some_and(Result::is_ok);
+            if let Some(watchdog) = missing.filter(|_| answers) {
+                self.blind(format!("watchdog/{watchdog}"), format!("not shown by {url}"));
+            }
+            if let Err(reason) = trusted {
+                self.blind(format!("alertmanager/{url}"), reason);
+            }
+        }
+    }
+
+    /// Notes what each Alertmanager shows of every alert whose absence matters
+    /// or may come to matter.
+    pub(super) fn remember_alerts(&mut self, sightings: &Sightings<'_>) {
+        let shown = sightings.by_key.keys().cloned();
+        let causes = self.documents().flat_map(|(host, document)| {
+            document.alert_causes().map(|(_, _, evidence)| AlertKey {
+                host: Some(host.clone()),
+                alertname: evidence.alertname.clone(),
+            })
+        });
+        let holds = self.automation.holds.iter();
+        let holds = holds.map(|it| AlertKey { host: None, alertname: it.alertname.clone() });
+        let tracked: Vec<AlertKey> = shown.chain(causes).chain(holds).collect();
+        for key in tracked {
+            let shown = self.shown_of(&key, sightings);
+            self.memory.shown.insert(key, shown);
+        }
+    }
+
+    fn shown_of(&self, key: &AlertKey, sightings: &Sightings<'_>) -> BTreeMap<String, Shown> {
+        let mut shown = self.former_memory.shown.get(key).cloned().unwrap_or_default();
+        for (url, peer) in &self.peers {
+            let here = sightings.of(key).iter().filter(|sighting| sighting.peer == *url);
+            if let Some(ends_at) = here.map(|sighting| sighting.alert.ends_at).max() {
+                let expires = self.now.uptime.saturating_add(since(self.now.wall, ends_at));
+                shown.insert((*url).to_owned(), Shown { ends_at, expires, gone_at: None });
+            } else if peer.believed().is_ok()
+                && let Some(former) = shown.get_mut(*url)
+            {
+                former.gone_at.get_or_insert(self.now.uptime);
+            }
+        }
+        shown
+    }
+
+    /// Whether an alert is there, for a cause or hold that began at `begun`.
+    pub(super) fn presence(
+        &mut self,
+        key: &AlertKey,
+        begun: Timestamp,
+        sightings: &Sightings<'_>,
+    ) -> Presence {
+        let shown = sightings.of(key);
+        if let Some(sighting) = shown.iter().find(|sighting| sighting.is_suppressed()) {
+            let why = sighting.why_suppressed();
+            return Presence::Suppressed { peer: sighting.peer.to_owned(), why };
+        }
+        if let Some(sighting) = shown.first() {
+            return Presence::Fires { peer: sighting.peer.to_owned() };
+        }
+        for (url, peer) in &self.peers {
+            if let Err(doubt) = self.ended_at(url, peer, key, begun) {
+                return Presence::Doubted(doubt);
+            }
+        }
+        let former = self.former_memory.gone_since.get(key).copied();
+        let since = former.unwrap_or(self.now.uptime);
+        self.memory.gone_since.insert(key.clone(), since);
+        Presence::Gone { since }
+    }
+
+    /// Whether one Alertmanager's silence about the alert means its end.
+    fn ended_at(
+        &self,
+        url: &str,
+        peer: &Peer,
+        key: &AlertKey,
+        begun: Timestamp,
+    ) -> Result<(), String> {
+        let heard = peer.believed().map_err(|doubt| format!("{url} {doubt}"))?;
+        let shown = self.memory.shown.get(key).and_then(|peers| peers.get(url));
+        // Clocks differ a little, so "before it ran out" leaves a margin; a
+        // resolved alert keeps at least three resend delays of its time.
+        let margin = self.policy.resend_delay;
+        let resolved = |it: &Shown| it.gone_at.is_some_and(|at| at + margin < it.expires);
+        if shown.is_some_and(resolved) {
+            return Ok(());
+        }
+        // What this process did not see counts as seen when it began to look.
+        let ends_at = shown.map_or_else(
+            || {
+                let seen = begun.max(self.now.started());
+                later(seen, self.policy.resend_delay * EXPIRY_RESENDS)
+            },
+            |shown| shown.ends_at,
+        );
+        if heard > ends_at {
+            return Ok(());
+        }
+        Err(format!(
+            "{url} may only have let it run out; a Watchdog sent there after {ends_at:.0} would tell"
+        ))
+    }
+}

@@ -1,0 +1,116 @@
+//! Holds: while the cluster is in trouble, nothing more is taken from it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    AlertKey, Block, Round,
+    absence::Presence,
+    sightings::{Sighting, Sightings},
+};
+use crate::{
+    document::Hold,
+    facts::Suppression,
+    policy::{Action, Rule},
+};
+
+/// A hold as it stands after a round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldStatus {
+    /// The hold as it is remembered.
+    pub hold: Hold,
+    /// Whether it blocks now.
+    pub blocks: bool,
+    /// Why it stands as it does, for people.
+    pub note: String,
+    /// When it stops blocking, whatever happens.
+    pub blocks_until: Option<Timestamp>,
+}
+
+impl HoldStatus {
+    pub(super) fn block(&self) -> Block {
+        Block::Hold { alertname: self.hold.alertname.clone(), rule: self.hold.rule.clone() }
+    }
+}
+
+impl Round<'_> {
+    /// Begins the holds whose alert shows up, ends those whose alert is gone.
+    pub(super) fn judge_holds(&mut self, sightings: &Sightings<'_>) {
+        for (key, sightings) in &sightings.by_key {
+            if key.host.is_none() {
+                self.begin_hold(key, sightings);
+            }
+        }
+        for hold in std::mem::take(&mut self.automation.holds) {
+            let key = AlertKey { host: None, alertname: hold.alertname.clone() };
+            let presence = self.presence(&key, hold.since, sightings);
+            let silenced = is_silenced(sightings.of(&key));
+            if let Some(status) = self.judge_hold(&key, &hold, presence, silenced) {
+                self.holds.push(status);
+                self.automation.holds.push(hold);
+            }
+        }
+    }
+
+    fn begin_hold(&mut self, key: &AlertKey, sightings: &[Sighting<'_>]) {
+        let known = self.automation.holds.iter().any(|hold| hold.alertname == key.alertname);
+        // A person who silences the alert has said that it should not hold.
+        let shown = sightings.iter().find(|it| !is_silenced(&[**it]));
+        if let (false, Some(Sighting { alert, rule: Some(rule), .. })) = (known, shown) {
+            self.automation.holds.push(Hold {
+                rule: rule.name.clone(),
+                alertname: key.alertname.clone(),
+                since: self.now.wall,
+                labels: alert.labels.clone(),
+            });
+        }
+    }
+
+    /// The hold as it stands; `None` when it is over.
+    fn judge_hold(
+        &mut self,
+        key: &AlertKey,
+        hold: &Hold,
+        presence: Presence,
+        silenced: bool,
+    ) -> Option<HoldStatus> {
+        let former = self.former_memory.held_since.get(key).copied();
+        let held_since = former.unwrap_or(self.now.uptime);
+        self.memory.held_since.insert(key.clone(), held_since);
+        let max_hold = max_hold(self.policy.rule_named(&hold.rule));
+        let over_at = max_hold.map(|max| held_since + max);
+        let (mut blocks, mut note) = match presence {
+            Presence::Fires { peer } => (true, format!("it fires at {peer}")),
+            Presence::Suppressed { peer, why } => (!silenced, format!("it is {why} at {peer}")),
+            Presence::Doubted(doubt) => (true, format!("its end is not believed: {doubt}")),
+            Presence::Gone { since } if self.now.uptime - since >= self.policy.clear_for => {
+                return None;
+            }
+            Presence::Gone { since } => {
+                let until = self.now.wall_at(since + self.policy.clear_for);
+                (true, format!("it must stay gone until {until:.0}"))
+            }
+        };
+        if over_at.is_some_and(|over| self.now.uptime >= over) && blocks {
+            blocks = false;
+            note = format!("{note}; it has held for longer than its max_hold and blocks no more");
+        }
+        let blocks_until = over_at.filter(|_| blocks).map(|over| self.now.wall_at(over));
+        Some(HoldStatus { hold: hold.clone(), blocks, note, blocks_until })
+    }
+}
+
+fn max_hold(rule: Option<&Rule>) -> Option<Duration> {
+    match rule.map(|rule| &rule.action) {
+        Some(Action::Hold { max_hold }) => *max_hold,
+        _ => None,
+    }
+}
+
+/// Whether every showing of the alert is silenced by a person.
+fn is_silenced(sightings: &[Sighting<'_>]) -> bool {
+    let silenced =
+        |it: &Sighting<'_>| matches!(it.alert.suppression, Some(Suppression::Silenced(_)));
+    !sightings.is_empty() && sightings.iter().all(silenced)
+}

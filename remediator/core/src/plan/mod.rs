@@ -1,0 +1,469 @@
+//! The decision: facts, documents, a policy and the time in; a [`Plan`] out.
+//!
+//! One call is one round. It decides from levels, never from edges: what fires
+//! *now*, what is scraped *now*, what the leading master lists *now*. Missing a
+//! round, or being told twice, changes nothing.
+//!
+//! The steps of [`plan`] are the modules, in this order: [`inventory`] (who is
+//! there), [`sightings`] (which alerts are whose), [`absence`] (what is believed
+//! to be gone), [`holds`] (what stops everything), [`returning`] (who comes
+//! back), [`leaving`] (who is taken out, and what stands in the way).
+//!
+//! What only this process can know, such as how long it has watched something,
+//! is [`Memory`]: handed in, handed back, lost at a restart. Losing it makes
+//! every wait begin again, which errs to the side of doing nothing.
+
+mod absence;
+mod evidence;
+mod holds;
+mod inventory;
+mod leaving;
+mod returning;
+mod sightings;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    document::{Automation, HostDocument, Record, Verdict},
+    facts::Facts,
+    host::HostName,
+    policy::Policy,
+    time::{Now, since},
+    whitelist,
+};
+pub use absence::AlertKey;
+pub use evidence::MAX_SCRAPE_AGE;
+pub use holds::HoldStatus;
+
+/// How far back the hourly rate looks.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What is remembered: the documents as the store has them.
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    /// Every host's document.
+    pub hosts: &'a BTreeMap<HostName, HostDocument>,
+    /// Automation's own document.
+    pub automation: &'a Automation,
+}
+
+/// What this process knows from having watched.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// When, by uptime, the last round was.
+    last_round: Option<Duration>,
+    /// Since when each source has been blind.
+    blind_since: BTreeMap<String, Timestamp>,
+    /// How long an alert has fired, counted in rounds that were not blind.
+    fired_for: BTreeMap<AlertKey, Duration>,
+    /// What each Alertmanager showed of each alert.
+    shown: BTreeMap<AlertKey, BTreeMap<String, absence::Shown>>,
+    /// Since when, by uptime, an alert has been believed gone.
+    gone_since: BTreeMap<AlertKey, Duration>,
+    /// When each Prometheus answered again after being away, by its own clock.
+    prometheus_back: BTreeMap<String, Timestamp>,
+    /// The first good scrape of the present run of them, by host and Prometheus.
+    well_since: BTreeMap<HostName, BTreeMap<String, Timestamp>>,
+    /// Since when, by uptime, this process has seen a host off.
+    off_since: BTreeMap<HostName, Duration>,
+    /// Since when, by uptime, this process has seen a hold.
+    held_since: BTreeMap<AlertKey, Duration>,
+}
+
+/// What is to be done, complete: an executor has nothing left to decide.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The documents to write, with what to put on record.
+    pub changes: BTreeMap<HostName, Change>,
+    /// Automation's own document, if it is to be written.
+    pub automation: Option<Automation>,
+    /// What to hand to the next round.
+    pub memory: Memory,
+    /// What is to be said of each host that is not simply on.
+    pub outlooks: BTreeMap<HostName, Outlook>,
+    /// Sources that cannot be believed.
+    pub blind: Vec<Blindness>,
+    /// The holds there are.
+    pub holds: Vec<HoldStatus>,
+    /// The budget after this plan.
+    pub budget: Budget,
+    /// Alerts that a rule acts upon and that name no host of the inventory.
+    pub unmatched: BTreeSet<Unmatched>,
+    /// Names that agents registered with and that cannot stand in a whitelist.
+    pub unlistable: BTreeSet<String>,
+}
+
+impl Plan {
+    /// Whether it takes any host out: then the alerts are read once more first.
+    #[must_use]
+    pub fn takes_off(&self) -> bool {
+        self.changes.values().any(|change| change.rests_on_alert)
+    }
+}
+
+/// One document to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The new document.
+    pub document: HostDocument,
+    /// What was done, for the journal; none for mere bookkeeping.
+    pub records: Vec<Record>,
+    /// Whether it takes the host off because an alert fires.
+    pub rests_on_alert: bool,
+}
+
+/// What is to be said of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// What stands between the host and its next change.
+    pub blocked_by: Vec<Block>,
+    /// When a wait of the host ends; `None`: it waits for no time, only for facts.
+    pub next: Option<Timestamp>,
+}
+
+impl Outlook {
+    fn block(&mut self, block: Block) {
+        self.blocked_by.push(block);
+    }
+
+    fn wait(&mut self, until: Timestamp, block: Block) {
+        self.next = Some(self.next.map_or(until, |next| next.min(until)));
+        self.block(block);
+    }
+}
+
+/// One thing that stands in the way of a change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Block {
+    /// A person said so.
+    #[error("manual {verdict} by {author}: {reason}")]
+    Manual {
+        /// What was said.
+        verdict: Verdict,
+        /// By whom.
+        author: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody knows which hosts there are.
+    #[error("no leading master: {0}")]
+    NoLeader(String),
+    /// The host is not part of what the leading master has, or had lately.
+    #[error("the leading master has not listed this host for longer than whitelist.retire_after")]
+    NotInInventory,
+    /// The rule wants the alert to fire for longer.
+    #[error("{alertname} has fired for {} of the {} that rule {rule} wants", crate::time::brief(*fired), crate::time::brief(*needed))]
+    FiresTooShort {
+        /// The alert.
+        alertname: String,
+        /// The rule.
+        rule: String,
+        /// Counted so far.
+        fired: Duration,
+        /// Wanted.
+        needed: Duration,
+    },
+    /// A person or another alert keeps it quiet: the host is left as it is.
+    #[error("{alertname} is {why} at {peer}: the host stays as it is until that ends")]
+    Suppressed {
+        /// The alert.
+        alertname: String,
+        /// Silenced, inhibited or muted, and by what.
+        why: String,
+        /// The Alertmanager.
+        peer: String,
+    },
+    /// The cluster is in trouble.
+    #[error("hold by {alertname} (rule {rule}): nothing is taken off while it fires")]
+    Hold {
+        /// The alert.
+        alertname: String,
+        /// The rule.
+        rule: String,
+    },
+    /// Too many are away.
+    #[error(
+        "budget: {away} of {inventory} hosts are away already and policy.budget.max_off allows {limit}"
+    )]
+    Budget {
+        /// Hosts that are off, unreachable or inactive.
+        away: usize,
+        /// Hosts there are.
+        inventory: usize,
+        /// Hosts that may be away.
+        limit: usize,
+    },
+    /// Too many went within the hour.
+    #[error(
+        "budget: {limit} hosts were taken off within the last hour, which is policy.budget.max_off_per_hour"
+    )]
+    HourlyRate {
+        /// Hosts that may go in an hour.
+        limit: usize,
+    },
+    /// Too few would be left.
+    #[error("floor: {on} hosts are on and whitelist.min_hosts wants {floor} to stay")]
+    MinHosts {
+        /// Hosts that are on.
+        on: usize,
+        /// Hosts that must be.
+        floor: usize,
+    },
+    /// It was there before this store.
+    #[error("it was not in the whitelist when Satellite began: `satctl on` lists it")]
+    Imported,
+    /// The alert that took it off is still there.
+    #[error("{alertname} fires at {peer}")]
+    Fires {
+        /// The alert.
+        alertname: String,
+        /// The Alertmanager.
+        peer: String,
+    },
+    /// It is not there, but that proves nothing.
+    #[error("{alertname} is not shown any more, but its end is not believed: {why}")]
+    Doubt {
+        /// The alert.
+        alertname: String,
+        /// What is missing.
+        why: String,
+    },
+    /// It has not been gone for long enough.
+    #[error("{alertname} must stay gone for policy.clear_for, until {until:.0}")]
+    ClearFor {
+        /// The alert.
+        alertname: String,
+        /// When it will have been.
+        until: Timestamp,
+    },
+    /// No Prometheus says that the host is well.
+    #[error("no Prometheus says that it is well: {0}")]
+    NoEvidence(String),
+    /// It cannot take tasks anyway.
+    #[error("its agent is not registered with the leading master")]
+    NotRegistered,
+    /// The master does not offer it.
+    #[error("its agent is not active at the leading master")]
+    NotActive,
+    /// It has not been off for long enough.
+    #[error("it stays off for min_off, until {0:.0}")]
+    MinOff(Timestamp),
+    /// Right after a start nothing expires.
+    #[error("the manual event has expired; nothing expires until {0:.0}, shortly after the start")]
+    JustStarted(Timestamp),
+}
+
+/// A source that cannot be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blindness {
+    /// Which: `mesos`, `alertmanager/URL`, `prometheus/URL`, `watchdog/{…}`, `whitelist`.
+    pub source: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// How many hosts may go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Hosts there are.
+    pub inventory: usize,
+    /// Hosts that may be away.
+    pub limit: usize,
+    /// Hosts that are off, unreachable or inactive, for whatever reason.
+    pub away: usize,
+    /// Hosts that automation took off within the last hour.
+    pub offs_last_hour: usize,
+    /// Hosts that are on.
+    pub on: usize,
+    /// Hosts that must be.
+    pub floor: usize,
+}
+
+impl Budget {
+    /// How many more hosts may go now.
+    #[must_use]
+    pub fn remaining(&self, policy: &Policy) -> usize {
+        self.limit
+            .saturating_sub(self.away)
+            .min(policy.max_off_per_hour.saturating_sub(self.offs_last_hour))
+            .min(self.on.saturating_sub(self.floor))
+    }
+}
+
+/// An alert that a rule acts upon and that names no host of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmatched {
+    /// The alert's name.
+    pub alertname: String,
+    /// What its host label says; empty where it has none.
+    pub host: String,
+    /// A host whose name differs in case or domain only.
+    pub near_miss: Option<HostName>,
+}
+
+/// Decides one round.
+#[must_use]
+pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, now: Now) -> Plan {
+    let mut round = Round::new(facts, state, policy, memory, now);
+    round.take_inventory();
+    round.name_blind_alertmanagers();
+    round.judge_prometheus();
+    let sightings = sightings::sort(&round);
+    round.remember_alerts(&sightings);
+    round.judge_holds(&sightings);
+    round.count_budget();
+    round.judge_returning(&sightings);
+    round.judge_leaving(&sightings);
+    round.finish(sightings)
+}
+
+/// The working state of one round.
+struct Round<'a> {
+    facts: &'a Facts,
+    policy: &'a Policy,
+    now: Now,
+    hosts: &'a BTreeMap<HostName, HostDocument>,
+    changes: BTreeMap<HostName, Change>,
+    former_automation: &'a Automation,
+    automation: Automation,
+    former_memory: &'a Memory,
+    memory: Memory,
+    outlooks: BTreeMap<HostName, Outlook>,
+    blind: BTreeMap<String, String>,
+    holds: Vec<HoldStatus>,
+    budget: Budget,
+    /// What each Alertmanager's silence is worth.
+    peers: BTreeMap<&'a str, absence::Peer>,
+    /// Hosts that the leading master lists but does not offer.
+    inactive: BTreeSet<&'a str>,
+    unlistable: BTreeSet<String>,
+}
+
+impl<'a> Round<'a> {
+    fn new(
+        facts: &'a Facts,
+        state: State<'a>,
+        policy: &'a Policy,
+        former_memory: &'a Memory,
+        now: Now,
+    ) -> Self {
+        let mut automation = state.automation.clone();
+        let answers = facts.alertmanagers.iter();
+        let peers = answers.map(|(url, it)| (url.as_str(), absence::Peer::look(it, policy, now)));
+        automation.offs.retain(|&off| since(off, now.wall) < HOUR);
+        Self {
+            facts,
+            policy,
+            now,
+            hosts: state.hosts,
+            changes: BTreeMap::new(),
+            former_automation: state.automation,
+            automation,
+            former_memory,
+            memory: Memory { last_round: Some(now.uptime), ..Memory::default() },
+            outlooks: BTreeMap::new(),
+            blind: BTreeMap::new(),
+            holds: Vec::new(),
+            budget: Budget::default(),
+            peers: peers.collect(),
+            inactive: BTreeSet::new(),
+            unlistable: BTreeSet::new(),
+        }
+    }
+
+    /// A host's document as this round has it so far.
+    fn document(&self, host: &str) -> Option<&HostDocument> {
+        let changed = self.changes.get(host).map(|change| &change.document);
+        changed.or_else(|| self.hosts.get(host))
+    }
+
+    /// Every document as this round has it so far.
+    fn documents(&self) -> impl Iterator<Item = (&HostName, &HostDocument)> {
+        let known = self.hosts.iter().filter(|(host, _)| !self.changes.contains_key(*host));
+        known.chain(self.changes.iter().map(|(host, change)| (host, &change.document)))
+    }
+
+    /// Changes a host's document and puts `record` down; the transition, if it
+    /// is one, goes into the document as well.
+    fn change(
+        &mut self,
+        host: &HostName,
+        edit: impl FnOnce(&mut HostDocument),
+        record: Option<Record>,
+    ) {
+        let change = self.changes.entry(host.clone()).or_insert_with(|| Change {
+            document: self
+                .hosts
+                .get(host)
+                .cloned()
+                .unwrap_or_else(|| HostDocument::new(Verdict::On, self.now.wall)),
+            records: Vec::new(),
+            rests_on_alert: false,
+        });
+        let before = change.document.verdict();
+        edit(&mut change.document);
+        if let Some(record) = record {
+            change.document.note_transition(before, &record);
+            change.records.push(record);
+        }
+    }
+
+    fn blind(&mut self, source: String, reason: String) {
+        self.blind.entry(source).or_insert(reason);
+    }
+
+    /// Counts who is there, who is away and who is on.
+    fn count_budget(&mut self) {
+        let (mut inventory, mut away, mut on) = (0, 0, 0);
+        for (host, document) in self.documents() {
+            if !whitelist::in_inventory(document, self.policy, self.now.wall) {
+                continue;
+            }
+            let is_on = document.verdict() == Verdict::On;
+            inventory += 1;
+            on += usize::from(is_on);
+            away += usize::from(!is_on || !self.is_reachable(host, document));
+        }
+        self.budget = Budget {
+            inventory,
+            limit: self.policy.max_off.limit(inventory),
+            away,
+            offs_last_hour: self.automation.offs.len(),
+            on,
+            floor: self.policy.min_hosts.floor(inventory),
+        };
+    }
+
+    fn finish(mut self, sightings: sightings::Sightings<'_>) -> Plan {
+        let blind = std::mem::take(&mut self.blind)
+            .into_iter()
+            .map(|(source, reason)| {
+                let known = self.former_memory.blind_since.get(&source);
+                let since = known.copied().unwrap_or(self.now.wall);
+                self.memory.blind_since.insert(source.clone(), since);
+                Blindness { source, reason, since }
+            })
+            .collect();
+        let unchanged = self.automation == *self.former_automation;
+        Plan {
+            changes: self.changes,
+            automation: (!unchanged).then_some(self.automation),
+            memory: self.memory,
+            outlooks: self.outlooks,
+            blind,
+            holds: self.holds,
+            budget: self.budget,
+            unmatched: sightings.unmatched,
+            unlistable: self.unlistable,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Who comes back: manual events that end, and hosts whose causes are gone.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    AlertKey, Block, Outlook, Round,
+    absence::Presence,
+    sightings::{self, Sightings},
+};
+use crate::{
+    document::{Cause, HostDocument, ListingState, ManualEvent, Verdict, What},
+    host::HostName,
+    policy::Action,
+};
+
+/// How long a host stays off at least whose rule a reload took away.
+const MIN_OFF_OF_UNKNOWN_RULE: Duration = Duration::from_secs(300);
+
+impl Round<'_> {
+    /// Judges every host that is not simply on.
+    pub(super) fn judge_returning(&mut self, sightings: &Sightings<'_>) {
+        let special: Vec<HostName> = self
+            .documents()
+            .filter(|(_, it)| it.verdict() == Verdict::Off || !it.manual_events.is_empty())
+            .map(|(host, _)| host.clone())
+            .collect();
+        for host in special {
+            let mut outlook = Outlook::default();
+            self.note_causes(&host, sightings);
+            self.expire_events(&host, &mut outlook);
+            self.give_back(&host, sightings, &mut outlook);
+            self.outlooks.insert(host, outlook);
+        }
+    }
+
+    /// On a host that is off already, an alert becomes a cause without gates.
+    fn note_causes(&mut self, host: &HostName, sightings: &Sightings<'_>) {
+        let off = self.document(host.as_str()).is_some_and(|it| it.verdict() == Verdict::Off);
+        for (key, sighting) in sightings.of_host(host).filter(|_| off) {
+            let Some(rule) = sighting.rule.filter(|_| !sighting.is_suppressed()) else { continue };
+            let known = self.document(host.as_str()).is_some_and(|it| {
+                it.alert_causes().any(|(name, _, evidence)| {
+                    name == rule.name && evidence.alertname == key.alertname
+                })
+            });
+            if !known {
+                let evidence = sightings::evidence(self, sighting);
+                let mut record = self.record(What::Cause, "it fires, and the host is off already");
+                record.rule = Some(rule.name.clone());
+                record.evidence = Some(evidence.clone());
+                let since = self.now.wall;
+                let cause = Cause::Alert { rule: rule.name.clone(), since, evidence };
+                self.change(host, |document| document.causes.push(cause), Some(record));
+            }
+        }
+    }
+
+    /// Ends manual events whose time is over. An `off` ends only on evidence if
+    /// its end would put the host back.
+    fn expire_events(&mut self, host: &HostName, outlook: &mut Outlook) {
+        let Some(document) = self.document(host.as_str()) else { return };
+        let mut document = document.clone();
+        while let Some(id) = expired_event(&document, self.now.wall) {
+            if self.now.uptime < self.policy.clear_for {
+                let until = self.now.wall_at(self.policy.clear_for);
+                return outlook.wait(until, Block::JustStarted(until));
+            }
+            let mut without = document.clone();
+            let Some(event) = without.manual_events.remove(&id) else { return };
+            let (before, after) = (document.verdict(), without.verdict());
+            if (before, after) == (Verdict::Off, Verdict::On)
+                && !self.is_well(host, &without, outlook)
+            {
+                return;
+            }
+            let what = match (before, after) {
+                (Verdict::Off, Verdict::On) => What::On,
+                (Verdict::On, Verdict::Off) => What::Off,
+                _ => What::Expired,
+            };
+            let reason =
+                format!("manual {} of {} expired: {}", event.state, event.author, event.reason);
+            let record = self.record(what, &reason);
+            self.change(
+                host,
+                |it| {
+                    it.manual_events.remove(&id);
+                },
+                Some(record),
+            );
+            document = without;
+        }
+        if let Some((_, event)) = document.ruling_event() {
+            let block = Block::Manual {
+                verdict: event.state,
+                author: event.author.clone(),
+                reason: event.reason.clone(),
+            };
+            match event.expires_at() {
+                Some(until) => outlook.wait(until, block),
+                None => outlook.block(block),
+            }
+        }
+    }
+
+    /// Gives a host back when every one of its causes is gone and somebody says
+    /// that it is well.
+    fn give_back(&mut self, host: &HostName, sightings: &Sightings<'_>, outlook: &mut Outlook) {
+        let Some(document) = self.document(host.as_str()).cloned() else { return };
+        if document.verdict() == Verdict::Off {
+            let former = self.former_memory.off_since.get(host).copied();
+            self.memory.off_since.insert(host.clone(), former.unwrap_or(self.now.uptime));
+        }
+        if document.causes.is_empty() || document.automatic_verdict() == Verdict::On {
+            return;
+        }
+        let blocks_before = outlook.blocked_by.len();
+        self.judge_causes(host, &document, sightings, outlook);
+        for (key, sighting) in sightings.of_host(host).filter(|(_, it)| it.is_suppressed()) {
+            outlook.block(Block::Suppressed {
+                alertname: key.alertname.clone(),
+                why: sighting.why_suppressed(),
+                peer: sighting.peer.to_owned(),
+            });
+        }
+        let well = self.is_well(host, &document, outlook);
+        self.judge_min_off(host, &document, outlook);
+        if !well || outlook.blocked_by.len() > blocks_before {
+            return;
+        }
+        let names: Vec<&str> =
+            document.alert_causes().map(|(_, _, evidence)| evidence.alertname.as_str()).collect();
+        let reason = format!("{} is gone, and the host is well", names.join(", "));
+        let what = match document.default {
+            Verdict::On => What::On,
+            Verdict::Off => What::Cleared,
+        };
+        let mut record = self.record(what, &reason);
+        record.rule = document.alert_causes().next().map(|(rule, _, _)| rule.to_owned());
+        self.change(host, |document| document.causes.clear(), Some(record));
+    }
+
+    fn judge_causes(
+        &mut self,
+        host: &HostName,
+        document: &HostDocument,
+        sightings: &Sightings<'_>,
+        outlook: &mut Outlook,
+    ) {
+        if document.is_imported() {
+            outlook.block(Block::Imported);
+        }
+        for (_, since, evidence) in document.alert_causes() {
+            let alertname = evidence.alertname.clone();
+            let key = AlertKey { host: Some(host.clone()), alertname: alertname.clone() };
+            match self.presence(&key, since, sightings) {
+                Presence::Fires { peer } => outlook.block(Block::Fires { alertname, peer }),
+                // Said once for all alerts of the host by the caller.
+                Presence::Suppressed { .. } => {}
+                Presence::Doubted(why) => outlook.block(Block::Doubt { alertname, why }),
+                Presence::Gone { since } => {
+                    let clear = since + self.policy.clear_for;
+                    if self.now.uptime < clear {
+                        let until = self.now.wall_at(clear);
+                        outlook.wait(until, Block::ClearFor { alertname, until });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the host could take tasks and somebody says that it is well.
+    fn is_well(&mut self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) -> bool {
+        let lack = if let Err(reason) = &self.facts.mesos {
+            Some(Block::NoLeader(reason.clone()))
+        } else if document.listing.state != ListingState::Registered {
+            Some(Block::NotRegistered)
+        } else if self.inactive.contains(host.as_str()) {
+            Some(Block::NotActive)
+        } else {
+            None
+        };
+        let says_well = self.says_well(host, document).err().map(Block::NoEvidence);
+        let well = lack.is_none() && says_well.is_none();
+        outlook.blocked_by.extend(lack.into_iter().chain(says_well));
+        well
+    }
+
+    fn judge_min_off(&mut self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) {
+        let min_off = document.alert_causes().map(|(rule, _, _)| self.min_off(rule)).max();
+        let Some(off_since) = self.memory.off_since.get(host) else { return };
+        let over = *off_since + min_off.unwrap_or_default();
+        if self.now.uptime < over {
+            let until = self.now.wall_at(over);
+            outlook.wait(until, Block::MinOff(until));
+        }
+    }
+
+    fn min_off(&self, rule: &str) -> Duration {
+        match self.policy.rule_named(rule).map(|rule| &rule.action) {
+            Some(Action::Off { min_off, .. }) => *min_off,
+            _ => MIN_OFF_OF_UNKNOWN_RULE,
+        }
+    }
+}
+
+/// The id of a manual event whose time is over.
+fn expired_event(document: &HostDocument, now: Timestamp) -> Option<String> {
+    let over = |event: &ManualEvent| event.expires_at().is_some_and(|at| at <= now);
+    let expired = document.manual_events.iter().find(|(_, event)| over(event));
+    expired.map(|(id, _)| id.clone())
+}
