@@ -1,0 +1,402 @@
+//! An HTTP listener that a careless or hostile client cannot exhaust.
+//!
+//! Built on hyper's connection rather than on `axum::serve`, which sets no timer: there,
+//! half a request head keeps a connection for ever. Every [`Limits`] field bounds one
+//! thing that a client could otherwise hold without end.
+//!
+//! TLS, users and extra headers are not here yet: every connection is plain HTTP/1.1.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::Future as _,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, DefaultBodyLimit},
+    http::{Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::Sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tower_http::{
+    catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer,
+};
+use tracing::{debug, error, info, warn};
+
+use crate::shutdown;
+
+/// How long to pause when the process has no file descriptor left for a connection.
+/// Without a pause the loop would spin; what waits is kept by the kernel.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What one listener grants its clients.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// For a request's whole head to arrive; also how long a kept connection may idle.
+    /// 20 s, so that a scrape every 15 s keeps its connection.
+    pub header_timeout: Duration,
+    /// Bytes of a request head; more is answered 431. 32 KiB.
+    pub header_bytes: usize,
+    /// Header lines of a request; more is answered 431. 100.
+    pub headers: usize,
+    /// Bytes of a request body; more is answered 413. 1 MiB.
+    pub body_bytes: usize,
+    /// For a request's body to arrive and its answer to be made; then 503, which
+    /// senders such as Alertmanager take as a reason to try again. 60 s.
+    pub request_timeout: Duration,
+    /// For a client to take the next bytes of its answer; then it is cut off. 30 s.
+    pub write_timeout: Duration,
+    /// Connections at a time. Further ones wait in the kernel's backlog. 512, far above
+    /// what any number of Prometheus and Alertmanager peers opens.
+    pub connections: usize,
+    /// For requests in flight to be answered once the daemon is to end; a second less
+    /// than [`shutdown::GRACE`], so that they are not what exceeds it.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(20),
+            header_bytes: 32 * 1024,
+            headers: 100,
+            body_bytes: 1024 * 1024,
+            request_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            connections: 512,
+            drain_timeout: shutdown::GRACE - Duration::from_secs(1),
+        }
+    }
+}
+
+/// What the listener counts about itself.
+#[derive(Clone, Debug, Default)]
+pub struct ServerMetrics {
+    connections: Gauge,
+    saturated: Counter,
+    panics: Counter,
+}
+
+impl ServerMetrics {
+    /// Registers `satellite_http_connections`, `satellite_http_connections_saturated_total`
+    /// and `satellite_http_panics_total`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "satellite_http_connections",
+            "Open connections to this daemon",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "satellite_http_connections_saturated",
+            "Times the limit of open connections was reached, so that new ones had to wait",
+            metrics.saturated.clone(),
+        );
+        registry.register(
+            "satellite_http_panics",
+            "Requests whose handler panicked and that were answered 500",
+            metrics.panics.clone(),
+        );
+        metrics
+    }
+}
+
+/// An address to listen on that is not `HOST:PORT`.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// There is no colon before a port.
+    #[error("{0:?} is not HOST:PORT or :PORT")]
+    Shape(String),
+    /// What follows the last colon is not 0 to 65535.
+    #[error("{0:?} has no port between 0 and 65535")]
+    Port(String),
+}
+
+/// Splits `HOST:PORT`, `[IPv6]:PORT` or `:PORT`; the last is every address of the
+/// machine and has the host `[::]`. Does not resolve the host.
+pub fn split_address(address: &str) -> Result<(&str, u16), AddressError> {
+    let shape = || AddressError::Shape(address.to_owned());
+    let (host, port) = address.rsplit_once(':').ok_or_else(shape)?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if !bracketed && host.contains([':', '/', '[', ']', ' ']) {
+        return Err(shape());
+    }
+    let port = port.parse().map_err(|_| AddressError::Port(address.to_owned()))?;
+    Ok((if host.is_empty() { "[::]" } else { host }, port))
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address cannot be read.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The system refused: in use, not ours, not permitted.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address as it was asked for.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Binds `HOST:PORT`, or `:PORT` for every address of the machine; port 0 picks a free one.
+pub async fn bind(address: &str) -> Result<TcpListener, BindError> {
+    let (host, port) = split_address(address)?;
+    let bound = match TcpListener::bind(format!("{host}:{port}")).await {
+        // A kernel without IPv6 still has every IPv4 address.
+        Err(_) if address.starts_with(':') => TcpListener::bind(("0.0.0.0", port)).await,
+        bound => bound,
+    };
+    bound.map_err(|source| BindError::Bind { address: address.to_owned(), source })
+}
+
+/// Serves `router` until `token` is cancelled, then finishes the requests in flight
+/// within [`Limits::drain_timeout`] and returns. Logs `msg="Listening"` with the address.
+///
+/// The handlers find the client's address as `ConnectInfo<SocketAddr>`.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    metrics: &ServerMetrics,
+    token: CancellationToken,
+) -> io::Result<()> {
+    let router = guard(router, &limits, metrics);
+    let http = http1_builder(&limits);
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    info!(address = %listener.local_addr()?, "Listening");
+    loop {
+        let accepted = tokio::select! {
+            () = token.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {
+                metrics.connections.set(gauge_value(connections.len()));
+                continue;
+            }
+            accepted = listener.accept(), if connections.len() < limits.connections => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_the_clients_fault(&error) => continue,
+            Err(error) => {
+                warn!(%error, "Cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Small answers leave at once; a failure to ask for it costs only latency.
+        stream.set_nodelay(true).ok();
+        let io = TokioIo::new(WriteDeadline::new(stream, limits.write_timeout));
+        let router = router.clone();
+        let service = service_fn(move |request| answer(router.clone(), peer, request));
+        let connection = graceful.watch(http.serve_connection(io, service));
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%peer, %error, "Connection ended early");
+            }
+        });
+        metrics.connections.set(gauge_value(connections.len()));
+        if connections.len() == limits.connections {
+            metrics.saturated.inc();
+            warn!(limit = limits.connections, "All connections are taken: new ones wait");
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+        warn!(connections = connections.len(), "Cut connections whose requests did not end");
+    }
+    // What is left in the set is cut as it drops.
+    Ok(())
+}
+
+/// An error answer in the shape every endpoint has: `{"code", "message"}`.
+pub fn json_error(status: StatusCode, message: &str) -> Response {
+    let code = status.canonical_reason().unwrap_or("error").to_lowercase().replace(' ', "_");
+    let body = serde_json::json!({ "code": code, "message": message });
+    (status, axum::Json(body)).into_response()
+}
+
+fn http1_builder(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_header_size(limits.header_bytes)
+        .max_headers(limits.headers);
+    http
+}
+
+/// Puts the limits that concern whole requests around `router`, the innermost first.
+fn guard(router: Router, limits: &Limits, metrics: &ServerMetrics) -> Router {
+    let panics = metrics.panics.clone();
+    let body_bytes = limits.body_bytes;
+    router
+        // Ours governs, also where it is above axum's 2 MiB.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(move |panic| panicked(panic, &panics)))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            limits.request_timeout,
+        ))
+        .layer(RequestBodyLimitLayer::new(body_bytes))
+        .layer(axum::middleware::map_response(move |response: Response| {
+            std::future::ready(explain(response, body_bytes))
+        }))
+}
+
+async fn answer(
+    router: Router,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    router.oneshot(request).await
+}
+
+/// Gives the layers' plain answers the shape that every error has.
+fn explain(response: Response, body_bytes: usize) -> Response {
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !is_json {
+        let message = format!("the body is larger than {body_bytes} bytes");
+        return json_error(StatusCode::PAYLOAD_TOO_LARGE, &message);
+    }
+    response
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer calls")]
+fn panicked(panic: Box<dyn Any + Send>, panics: &Counter) -> Response {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    panics.inc();
+    error!(panic = said, "A request handler panicked; please report this");
+    json_error(StatusCode::INTERNAL_SERVER_ERROR, "internal error; the log has more")
+}
+
+/// The client went away between its connect and our accept.
+fn is_the_clients_fault(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+fn gauge_value(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A stream whose writes fail when the client takes nothing for too long. hyper bounds
+/// reading; a client that does not read would hold its connection for ever.
+struct WriteDeadline {
+    stream: TcpStream,
+    timeout: Duration,
+    /// Runs while a write is waiting for the client.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl WriteDeadline {
+    fn new(stream: TcpStream, timeout: Duration) -> Self {
+        Self { stream, timeout, deadline: None }
+    }
+
+    /// Passes `progress` on, or an error once it has been pending for the timeout.
+    fn bound<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if progress.is_ready() {
+            self.deadline = None;
+            return progress;
+        }
+        let timeout = self.timeout;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for WriteDeadline {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for WriteDeadline {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.bound(cx, progress)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.bound(cx, progress)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_prometheus_reads_them() {
+        assert_eq!(split_address(":9105"), Ok(("[::]", 9105)));
+        assert_eq!(split_address("127.0.0.1:0"), Ok(("127.0.0.1", 0)));
+        assert_eq!(split_address("[::1]:9105"), Ok(("[::1]", 9105)));
+        assert_eq!(split_address("node-1:9105"), Ok(("node-1", 9105)));
+        for bad in ["", "9105", "::1:9105", "http://a:9105", "a:", "a:x", "a:65536"] {
+            assert!(split_address(bad).is_err(), "{bad:?}");
+        }
+    }
+}
