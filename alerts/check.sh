@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Checks the alert rules, their tests, the configuration and the runbooks.
+# (remediator.yml is the remediator's own business: satctl check-config.)
 #
 #   alerts/check.sh
 #
@@ -10,7 +11,8 @@
 #     description, and the path of its own runbook;
 #   * each alert has a page in docs/runbooks/ and a line in its index, and each
 #     page and each line has an alert;
-#   * an alert about a host never loses its host (see the header of rules/hosts.yml).
+#   * an alert about a host never loses its host (see the header of rules/hosts.yml);
+#   * alerts reach the receivers that they are meant for.
 # Every problem is one line on stderr; then the exit is 1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -72,6 +74,23 @@ check_with_tools() {
     must promtool check config prometheus.yml
     must amtool check-config alertmanager.yml
     must promtool test rules tests/*.yml
+    # promtool is content with a pattern in rule_files that matches nothing.
+    local found
+    found=$(promtool check config prometheus.yml 2>&1 | grep -cE '^Checking rules/' || true)
+    [ "$found" = "$(ls rules | wc -l)" ] || problem "prometheus.yml loads $found of $(ls rules | wc -l) rule files"
+}
+
+# What asks for remediation reaches the remediator and people; all else people
+# only; the Watchdog the heartbeat only.
+check_routes() {
+    route_ends_at satellite-remediator,people alertname=HostCheckFailed remediate=host severity=warning
+    route_ends_at satellite-remediator,people alertname=TasksLost remediate=cluster severity=critical
+    route_ends_at people alertname=RemediatorDown severity=critical
+    route_ends_at heartbeat alertname=Watchdog severity=info
+}
+
+route_ends_at() {
+    must amtool config routes test --config.file=alertmanager.yml --verify.receivers="$1" "${@:2}"
 }
 
 # Runs a command, and shows what it said only if it fails.
@@ -152,6 +171,7 @@ alerts=$(list_alerts)
 expectations=$(list_expectations)
 
 check_with_tools
+check_routes
 check_alerts
 check_nothing_was_overlooked
 check_runbooks
