@@ -1,0 +1,275 @@
+//! The command line: texts into types, and nothing else. What is wrong here ends with exit code 64
+//! before anything is asked of anyone.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use url::Url;
+
+/// The heading of the options that stand apart from a command's own.
+const EVERY_COMMAND: &str = "Options of every command";
+
+const AFTER_HELP: &str = "\
+Examples:
+  satctl hosts --state off                       what is out of the whitelist, since when and why
+  satctl explain node7.example.com               why it is on or off, and what it waits for
+  satctl off node7.example.com --reason 'new disk, CHG-1234' --ttl 4h
+  satctl clear node7.example.com                 give it back to automation
+  satctl journal --host node7.example.com --since 1d
+
+HOST is the name an agent registers with, exactly as Mesos shows it.
+Durations are written 30s, 5m, 1h30m, 7d.
+
+Exit code: 0 done, 1 not done (the reason is on stderr), 64 wrong command line.";
+
+/// See what Satellite's remediator does with the hosts of a Mesos cluster, and overrule it.
+#[derive(Debug, Parser)]
+#[command(name = "satctl", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Where the remediator listens
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        env = "SATCTL_URL",
+        default_value = "http://127.0.0.1:5001",
+        value_name = "URL",
+        value_parser = parse_url,
+        hide_env_values = true // a URL may carry a password
+    )]
+    pub(crate) url: Url,
+
+    /// A file that holds the token to authenticate with, alone on its first line
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        env = "SATCTL_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Print the remediator's answer as it is
+    #[arg(long, global = true, help_heading = EVERY_COMMAND)]
+    pub(crate) json: bool,
+
+    /// How long to wait for each answer
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        default_value = "10s",
+        value_name = "DURATION",
+        value_parser = parse_duration
+    )]
+    pub(crate) timeout: Duration,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the hosts: on or off, since when, and why
+    #[command(after_help = "\
+Examples:
+  satctl hosts
+  satctl hosts --state off
+  satctl hosts --state on --json | jq -r '.hosts[].host'")]
+    Hosts {
+        /// Only hosts that are on, or only those that are off
+        #[arg(long)]
+        state: Option<State>,
+    },
+
+    /// Say why a host is on or off, what blocks a change, and when it is looked at next
+    Explain {
+        /// The host's name
+        #[arg(value_parser = parse_host)]
+        host: String,
+    },
+
+    /// Take a host out of the whitelist, whatever automation thinks of it
+    ///
+    /// Mesos stops offering the host; what runs there goes on. Automation does not give it back
+    /// until the time is over or you say `clear` or `on`. If an older command for the host is still
+    /// valid when this one ends, that one applies again.
+    #[command(after_help = "\
+Examples:
+  satctl off node7.example.com --reason 'new disk, CHG-1234' --ttl 4h
+  satctl off node7.example.com --reason 'smells of smoke'")]
+    Off {
+        #[command(flatten)]
+        order: Order,
+
+        /// Do it even if fewer hosts than whitelist.min_hosts would be left on
+        #[arg(long)]
+        force: bool,
+    },
+
+    /// Put a host into the whitelist, whatever automation thinks of it
+    ///
+    /// Alerts that fire for the host are set aside until the time is over or you say `clear` or
+    /// `off`. What fires then must pass every check again before the host goes off.
+    #[command(after_help = "\
+Examples:
+  satctl on node7.example.com --reason 'false alarm of the fan sensor' --ttl 1d")]
+    On {
+        #[command(flatten)]
+        order: Order,
+    },
+
+    /// Take back every `on` and `off` said for a host: automation decides again
+    ///
+    /// A host that only a person held off is given back at once.
+    Clear {
+        /// The host's name
+        #[arg(value_parser = parse_host)]
+        host: String,
+
+        /// Do it even if fewer hosts than whitelist.min_hosts would be left on
+        #[arg(long)]
+        force: bool,
+    },
+
+    /// Say how the remediator itself is: leader, blind sources, budget, holds
+    Status,
+
+    /// Show what was done and said, newest first
+    #[command(after_help = "\
+Examples:
+  satctl journal --limit 20
+  satctl journal --host node7.example.com --since 2d
+  satctl journal --since 2026-11-21T08:00:00Z --json")]
+    Journal {
+        /// Only this host
+        #[arg(long, value_parser = parse_host)]
+        host: Option<String>,
+
+        /// Only what is younger than a duration (2d) or than a time (2026-11-21T08:00:00Z)
+        #[arg(long, value_name = "DURATION|TIME", value_parser = parse_since)]
+        since: Option<Since>,
+
+        /// At most so many records
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
+}
+
+/// What a person says about a host.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Order {
+    /// The host's name
+    #[arg(value_parser = parse_host)]
+    pub(crate) host: String,
+
+    /// Why: shown to everyone who asks about the host
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    pub(crate) reason: String,
+
+    /// For how long; without it, until it is cleared
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// Whether a host is in the whitelist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    /// In the whitelist
+    On,
+    /// Out of it
+    Off,
+}
+
+impl State {
+    /// As the API writes it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// From when on the journal is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// So long before now.
+    Ago(Duration),
+    /// That moment.
+    At(Timestamp),
+}
+
+impl Since {
+    /// The moment itself; the beginning of time for a duration that reaches beyond it.
+    pub(crate) fn timestamp(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(duration) => now.checked_sub(duration).unwrap_or(Timestamp::MIN),
+            Self::At(time) => time,
+        }
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("it must begin with http:// or https://".to_owned());
+    }
+    Ok(url)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write 30s, 5m, 1h30m or 7d"))?;
+    // The remediator counts in seconds; less would be no time at all.
+    if duration < Duration::from_secs(1) {
+        return Err("it must be 1s or more".to_owned());
+    }
+    Ok(duration)
+}
+
+fn parse_since(text: &str) -> Result<Since, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(Since::At(time));
+    }
+    parse_duration(text).map(Since::Ago).map_err(|_| {
+        "write a duration (30m, 2d) or a time with its zone (2026-11-21T08:00:00Z)".to_owned()
+    })
+}
+
+/// The remediator judges host names. Only what would change the path of the URL is refused here.
+fn parse_host(text: &str) -> Result<String, String> {
+    match text {
+        "" | "." | ".." => Err("it is not the name of a host".to_owned()),
+        host => Ok(host.to_owned()),
+    }
+}
+
+fn parse_reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("say why, for those who find the host like this".to_owned()),
+        reason => Ok(reason.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn since_is_a_duration_or_a_time() {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let at = |text| parse_since(text).unwrap().timestamp(now).to_string();
+        assert_eq!(at("1h30m"), "2026-11-21T10:30:00Z");
+        assert_eq!(at("2026-11-20T09:00:00+01:00"), "2026-11-20T08:00:00Z");
+        assert!(parse_since("yesterday").is_err());
+    }
+}

@@ -1,0 +1,159 @@
+//! One function per command: what is asked, in which order, and what is shown of the answer.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::answer::{Host, Hosts, Journal};
+use crate::api::{Answer, Api, ApiError};
+use crate::args::{Args, Command, Order, Since, State};
+use crate::{output, text};
+
+/// What a command came to: the last answer, and how it is told to people. With `--json` the answer
+/// is printed as it came, without a look inside.
+struct Report {
+    answer: Answer,
+    preface: String,
+    tell: fn(&Answer) -> Result<String, ApiError>,
+}
+
+impl Report {
+    fn new(answer: Answer, tell: fn(&Answer) -> Result<String, ApiError>) -> Self {
+        Self { answer, preface: String::new(), tell }
+    }
+}
+
+/// Carries out the command line.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let Args { url, token_file, json, timeout, command } = args;
+    let api = Api::new(url, token_file.as_deref(), login_name().as_deref(), timeout)?;
+    let Report { answer, preface, tell } = match command {
+        Command::Hosts { state } => hosts(&api, state).await?,
+        Command::Explain { host } => explain(&api, &host).await?,
+        Command::Off { order, force } => say(&api, State::Off, &order, force).await?,
+        Command::On { order } => say(&api, State::On, &order, false).await?,
+        Command::Clear { host, force } => clear(&api, &host, force).await?,
+        Command::Status => status(&api).await?,
+        Command::Journal { host, since, limit } => journal(&api, host, since, limit).await?,
+    };
+    let printed = if json {
+        output::print(&answer.body)
+    } else {
+        output::print((preface + &tell(&answer)?).as_bytes())
+    };
+    printed.context("cannot write to stdout")
+}
+
+async fn hosts(api: &Api, state: Option<State>) -> Result<Report, ApiError> {
+    let query: Vec<_> = state.iter().map(|state| ("state", state.as_str().to_owned())).collect();
+    let answer = api.get(&["hosts"], &query).await?;
+    Ok(Report::new(answer, |answer| answer.read().map(|Hosts { hosts }| text::hosts(&hosts))))
+}
+
+async fn explain(api: &Api, host: &str) -> Result<Report, ApiError> {
+    let answer = api.get(&["hosts", host], &[]).await?;
+    Ok(Report::new(answer, |answer| answer.read().map(|host| text::explanation(&host))))
+}
+
+/// Each command is an event of its own: when it ends, an older one that is still valid applies again.
+async fn say(api: &Api, state: State, order: &Order, force: bool) -> Result<Report, ApiError> {
+    let Order { host, reason, ttl } = order;
+    let id = format!("satctl-{}", Uuid::now_v7());
+    let event = json!({
+        "state": state.as_str(),
+        "reason": reason,
+        "ttl": ttl.map(written),
+    });
+    let answer = api.put(&["hosts", host, "events", &id], force, &event).await?;
+    Ok(Report::new(answer, tell_in_force))
+}
+
+/// Deletes the events oldest first, so that the one in force stays in force until the last step and
+/// the host changes once at most.
+async fn clear(api: &Api, host: &str, force: bool) -> anyhow::Result<Report> {
+    let path = ["hosts", host];
+    let before: Host = api.get(&path, &[]).await?.read()?;
+    let mut events = before.events;
+    events.sort_by(|a, b| a.order().cmp(&b.order()));
+    for event in &events {
+        let deleted = api.delete(&["hosts", host, "events", &event.id], force).await;
+        match deleted {
+            // Somebody else was faster, or it has just expired.
+            Ok(_) | Err(ApiError::Refused { status: reqwest::StatusCode::NOT_FOUND, .. }) => {}
+            Err(error) => {
+                let context = format!("cannot take back \"{}\" of {}", event.reason, event.author);
+                return Err(anyhow::Error::new(error).context(context));
+            }
+        }
+    }
+    let answer = api.get(&path, &[]).await?;
+    let preface = match events.len() {
+        0 => "nothing to take back\n".to_owned(),
+        1 => "took back 1 command\n".to_owned(),
+        many => format!("took back {many} commands\n"),
+    };
+    Ok(Report { answer, preface, tell: tell_in_force })
+}
+
+async fn status(api: &Api) -> Result<Report, ApiError> {
+    let answer = api.get(&["status"], &[]).await?;
+    Ok(Report::new(answer, |answer| answer.read().map(|status| text::status(&status))))
+}
+
+async fn journal(
+    api: &Api,
+    host: Option<String>,
+    since: Option<Since>,
+    limit: Option<u32>,
+) -> Result<Report, ApiError> {
+    let since = since.map(|since| since.timestamp(Timestamp::now()).to_string());
+    let limit = limit.map(|limit| limit.to_string());
+    let query: Vec<_> = [("host", host), ("since", since), ("limit", limit)]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+    let answer = api.get(&["journal"], &query).await?;
+    Ok(Report::new(answer, |answer| answer.read().map(|journal: Journal| text::journal(&journal))))
+}
+
+fn tell_in_force(answer: &Answer) -> Result<String, ApiError> {
+    answer.read().map(|host| text::in_force(&host))
+}
+
+/// A duration as the API reads it, which is Prometheus's way: `1d2h30m`.
+fn written(duration: Duration) -> String {
+    let mut rest = duration.as_secs();
+    let mut text = String::new();
+    for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
+        let count = rest / seconds;
+        rest %= seconds;
+        if count > 0 {
+            write!(text, "{count}{unit}").expect("writing to a string does not fail");
+        }
+    }
+    text
+}
+
+/// Who sits at the terminal, as far as the environment knows: behind sudo it is who called it.
+fn login_name() -> Option<String> {
+    ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .filter_map(|variable| std::env::var(variable).ok())
+        .find(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_written_as_prometheus_reads_it() {
+        for text in ["1s", "5m", "1h30m", "7d", "1d2h3m4s"] {
+            assert_eq!(written(humantime::parse_duration(text).unwrap()), text);
+        }
+    }
+}
