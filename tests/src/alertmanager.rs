@@ -45,12 +45,18 @@ pub struct AlertStatus {
 }
 
 impl Alertmanager {
-    /// Starts it on `config` (the text of `alertmanager.yml`) and returns once it
-    /// is ready. `flags` are further flags.
-    pub fn start(run: &Arc<Run>, config: &str, flags: &[&str]) -> Result<Self> {
+    /// An address that is free for it in this run, `IP:PORT`: others must know it
+    /// before it starts.
+    pub fn free_address(run: &Run) -> Result<String> {
+        Ok(format!("{}:{}", run.ip(HOST), run.free_port(HOST)?))
+    }
+
+    /// Starts it at `address` on `config` (the text of `alertmanager.yml`) and
+    /// returns once it is ready. `flags` are further flags.
+    pub fn start(run: &Arc<Run>, address: &str, config: &str, flags: &[&str]) -> Result<Self> {
         let folder = run.peer_folder("alertmanager")?;
-        std::fs::write(folder.join("alertmanager.yml"), config).context("write alertmanager.yml")?;
-        let address = format!("{}:{}", run.ip(HOST), run.free_port(HOST)?);
+        std::fs::write(folder.join("alertmanager.yml"), config)
+            .context("write alertmanager.yml")?;
         let mut command = Command::new(layout::debian("/usr/bin/prometheus-alertmanager")?);
         command
             .args(["--config.file=alertmanager.yml", "--storage.path=data"])

@@ -1,16 +1,18 @@
 //! A whole Mesos cluster: ZooKeeper, three masters that read one whitelist file,
 //! four agents in four racks, and a framework with a task on every host.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::framework::{Framework, Task};
+use crate::framework::{Framework, Offers, Task};
 use crate::mesos::{self, Agent, AgentOptions, Master, MasterOptions};
 use crate::run::Run;
-use crate::wait::wait_for;
+use crate::satellite::whitelist;
+use crate::wait::{holds_for, wait_for};
 use crate::zookeeper::ZooKeeper;
 
 const MASTERS: u8 = 3;
@@ -23,6 +25,10 @@ const AGENT_RESOURCES: &str = "cpus:4;mem:2048;disk:4096;ports:[31000-32000]";
 /// An agent that is gone is called unreachable after 5 s instead of 75 s. Less,
 /// and a busy two-core machine loses agents that are alive.
 const MASTER_FLAGS: [&str; 2] = ["--agent_ping_timeout=1secs", "--max_agent_ping_timeouts=5"];
+
+/// The framework declines an offer for one second and the allocator runs every
+/// second, so a host that Mesos offers is seen every two or three.
+const NO_OFFERS_SECONDS: f64 = 4.0;
 
 /// Registration, one whitelist read (5 s), one allocation round (1 s).
 const OFFERS_WITHIN: Duration = Duration::from_secs(60);
@@ -74,21 +80,11 @@ impl Cluster {
         let addresses: Vec<String> = masters.iter().map(Master::address).collect();
         let framework = Framework::start(run, "lab", &addresses, &["--checkpoint"])?;
         let cluster = Self { framework, agents, masters, zookeeper, whitelist };
-        cluster.wait_offers()?;
+        cluster.wait_offered(&cluster.hosts(), OFFERS_WITHIN)?;
         progress(&format!("the framework is offered all {AGENTS} hosts"));
         cluster.start_tasks()?;
         progress(&format!("{AGENTS} tasks run, one on each host"));
         Ok(cluster)
-    }
-
-    /// Waits until the framework has been offered every host at least once.
-    fn wait_offers(&self) -> Result<()> {
-        wait_for("an offer of every host", OFFERS_WITHIN, || {
-            let offers = self.framework.offers()?;
-            let offered = self.agents.iter().all(|agent| offers.contains_key(agent.hostname()));
-            anyhow::ensure!(offered, "offered: {:?}", offers.keys());
-            Ok(())
-        })
     }
 
     fn start_tasks(&self) -> Result<()> {
@@ -115,6 +111,49 @@ impl Cluster {
     /// without a remediator, which otherwise is the only writer.
     pub fn write_whitelist(&self, hosts: &[String]) -> Result<()> {
         write_whitelist(&self.whitelist, hosts)
+    }
+
+    /// Waits until each of `hosts` is offered anew, counted from now.
+    pub fn wait_offered(&self, hosts: &[String], within: Duration) -> Result<()> {
+        let before = self.framework.offers()?;
+        wait_for(&format!("new offers of {hosts:?}"), within, || {
+            let now = self.framework.offers()?;
+            let count = |offers: &BTreeMap<String, Offers>, host| {
+                offers.get(host).map_or(0, |offers: &Offers| offers.count)
+            };
+            let missing: Vec<_> =
+                hosts.iter().filter(|host| count(&now, *host) == count(&before, *host)).collect();
+            ensure!(missing.is_empty(), "none yet of {missing:?}");
+            Ok(())
+        })
+    }
+
+    /// Waits until `host` is no longer offered: so long after its last offer
+    /// that others were offered several times.
+    pub fn wait_not_offered(&self, host: &str, within: Duration) -> Result<()> {
+        wait_for(&format!("the end of offers of {host}"), within, || {
+            let offers = self.framework.offers()?;
+            let last = offers.get(host).map_or(0.0, |offers| offers.last);
+            let newest = offers.values().map(|offers| offers.last).fold(0.0, f64::max);
+            let silent = newest - last;
+            ensure!(silent > NO_OFFERS_SECONDS, "its last offer is {silent:.1} s behind others");
+            Ok(())
+        })
+    }
+
+    /// Looks on for `during`: `host` is not offered, and every other host that is
+    /// listed in the whitelist is.
+    pub fn expect_not_offered(&self, host: &str, during: Duration) -> Result<()> {
+        let before = self.framework.offers_of(host)?;
+        let listed: Vec<String> =
+            whitelist(&self.whitelist)?.into_iter().filter(|name| name != host).collect();
+        self.wait_offered(&listed, OFFERS_WITHIN)?;
+        holds_for(&format!("the absence of offers of {host}"), during, || -> Result<()> {
+            let now = self.framework.offers_of(host)?;
+            ensure!(now == before, "{} new offers", now.count - before.count);
+            Ok(())
+        })?;
+        self.wait_offered(&listed, OFFERS_WITHIN)
     }
 
     /// The index of the master that leads, once there is one.

@@ -18,10 +18,13 @@
 //!   [`satellite`]: one module per peer.
 //! * [`rules`]: the shipped alert rules, sped up by a factor.
 //! * [`cluster`]: a whole Mesos cluster with tasks on every host.
+//! * [`shipped`]: the configuration files of `alerts/`, moved and sped up.
+//! * [`deployment`]: all of Satellite, running beside a cluster.
 
 pub mod address;
 pub mod alertmanager;
 pub mod cluster;
+pub mod deployment;
 pub mod framework;
 pub mod http;
 pub mod layout;
@@ -32,5 +35,6 @@ pub mod reaper;
 pub mod rules;
 pub mod run;
 pub mod satellite;
+pub mod shipped;
 pub mod wait;
 pub mod zookeeper;

@@ -78,7 +78,8 @@ impl Process {
             .append(true)
             .open(&self.log)
             .with_context(|| format!("open {}", self.log.display()))?;
-        self.log_start = log.metadata().with_context(|| format!("size of {}", self.log.display()))?.len();
+        self.log_start =
+            log.metadata().with_context(|| format!("size of {}", self.log.display()))?.len();
         let errors = log.try_clone().context("open the log twice")?;
         self.command.stdout(log).stderr(errors);
         let child = self.command.spawn().with_context(|| {
@@ -106,7 +107,8 @@ impl Process {
     /// What it has printed since its last start.
     pub fn output(&self) -> Result<String> {
         let mut bytes = Vec::new();
-        let mut file = File::open(&self.log).with_context(|| format!("open {}", self.log.display()))?;
+        let mut file =
+            File::open(&self.log).with_context(|| format!("open {}", self.log.display()))?;
         file.seek(SeekFrom::Start(self.log_start)).context("seek in the log")?;
         file.read_to_end(&mut bytes).with_context(|| format!("read {}", self.log.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -46,11 +46,18 @@ pub struct ActiveAlert {
 }
 
 impl Prometheus {
-    /// Starts it on `config` (the text of `prometheus.yml`) with `rules` (name
-    /// and text of each rule file, which the configuration finds beside itself),
-    /// and returns once it is ready. `flags` are further flags.
+    /// An address that is free for it in this run, `IP:PORT`: others must know it
+    /// before it starts.
+    pub fn free_address(run: &Run) -> Result<String> {
+        Ok(format!("{}:{}", run.ip(HOST), run.free_port(HOST)?))
+    }
+
+    /// Starts it at `address` on `config` (the text of `prometheus.yml`) with
+    /// `rules` (path beside `prometheus.yml`, and text, of each rule file), and
+    /// returns once it is ready. `flags` are further flags.
     pub fn start(
         run: &Arc<Run>,
+        address: &str,
         config: &str,
         rules: &[(String, String)],
         flags: &[&str],
@@ -58,9 +65,12 @@ impl Prometheus {
         let folder = run.peer_folder("prometheus")?;
         std::fs::write(folder.join("prometheus.yml"), config).context("write prometheus.yml")?;
         for (name, text) in rules {
-            std::fs::write(folder.join(name), text).with_context(|| format!("write {name}"))?;
+            let path = folder.join(name);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).context("make the rules' folder")?;
+            }
+            std::fs::write(path, text).with_context(|| format!("write {name}"))?;
         }
-        let address = format!("{}:{}", run.ip(HOST), run.free_port(HOST)?);
         let mut command = Command::new(layout::debian("/usr/bin/prometheus")?);
         command
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
@@ -81,9 +91,8 @@ impl Prometheus {
 
     fn wait_ready(&mut self) -> Result<()> {
         let url = format!("{}/-/ready", self.url);
-        self.process.wait_until("Prometheus to be ready", READY_WITHIN, |_| {
-            http::get_text(&url).map(drop)
-        })
+        self.process
+            .wait_until("Prometheus to be ready", READY_WITHIN, |_| http::get_text(&url).map(drop))
     }
 
     /// `http://IP:PORT`.

@@ -10,38 +10,58 @@
 use anyhow::{Context, Result, bail};
 use serde_yaml::Value;
 
-/// Every duration stays at least this long: with samples every second, a window
-/// must hold a few for a rate.
+/// A window stays at least this long: with a sample every second, it must hold a
+/// few for a rate.
 const SHORTEST_WINDOW_MS: u64 = 4_000;
 
-/// The keys of a group or a rule whose values are durations.
-const DURATION_KEYS: [&str; 3] = ["for", "keep_firing_for", "interval"];
+/// A group is not evaluated more often than targets are scraped.
+const SHORTEST_INTERVAL_MS: u64 = 1_000;
+
+/// The keys of a rule whose values are durations.
+const RULE_KEYS: [&str; 2] = ["for", "keep_firing_for"];
 
 /// The rule file `text` with every duration divided by `factor`.
 pub fn sped_up(text: &str, factor: u32) -> Result<String> {
     let mut file: Value = serde_yaml::from_str(text).context("read the rule file")?;
     let groups = file.get_mut("groups").and_then(Value::as_sequence_mut);
     for group in groups.context("a rule file has groups")? {
-        speed_up_durations(group, factor)?;
+        if let Some(interval) = group.get_mut("interval") {
+            let ms = parse_ms(interval.as_str().context("an interval is text")?)?;
+            let faster = (ms / u64::from(factor)).max(SHORTEST_INTERVAL_MS);
+            *interval = Value::String(format_ms(faster));
+        }
         let rules = group.get_mut("rules").and_then(Value::as_sequence_mut);
         for rule in rules.context("a group has rules")? {
-            speed_up_durations(rule, factor)?;
+            speed_up_keys(rule, &RULE_KEYS, factor)?;
             let expression = rule.get_mut("expr").context("a rule has an expr")?;
-            let faster = speed_up_expression(expression.as_str().context("an expr is text")?, factor)?;
+            let faster =
+                speed_up_expression(expression.as_str().context("an expr is text")?, factor)?;
             *expression = Value::String(faster);
         }
     }
     serde_yaml::to_string(&file).context("write the rule file")
 }
 
-fn speed_up_durations(mapping: &mut Value, factor: u32) -> Result<()> {
-    for key in DURATION_KEYS {
-        if let Some(value) = mapping.get_mut(key) {
-            let text = value.as_str().with_context(|| format!("`{key}` is text"))?;
-            *value = Value::String(format_ms(parse_ms(text)? / u64::from(factor)));
+/// Divides the durations under `keys`, wherever they are below `value`.
+pub(crate) fn speed_up_keys(value: &mut Value, keys: &[&str], factor: u32) -> Result<()> {
+    match value {
+        Value::Mapping(mapping) => {
+            for (key, value) in mapping {
+                let key = key.as_str().context("a key is text")?;
+                if !keys.contains(&key) {
+                    speed_up_keys(value, keys, factor)?;
+                    continue;
+                }
+                let text = value.as_str().with_context(|| format!("`{key}` is text"))?;
+                *value = Value::String(format_ms(parse_ms(text)? / u64::from(factor)));
+            }
+            Ok(())
         }
+        Value::Sequence(values) => {
+            values.iter_mut().try_for_each(|value| speed_up_keys(value, keys, factor))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Divides the durations of a PromQL expression: those in `[…]` and after
@@ -164,7 +184,7 @@ mod tests {
             r#"
 groups:
   - name: hosts
-    interval: 30s
+    interval: 2m
     rules:
       - alert: CheckFailing
         expr: satellite_check_ok{note="[5m] offset 5m"} == 0
@@ -180,7 +200,7 @@ groups:
         .unwrap();
         let faster: Value = serde_yaml::from_str(&faster).unwrap();
         let group = &faster["groups"][0];
-        assert_eq!(group["interval"], "1s");
+        assert_eq!(group["interval"], "4s");
         let alert = &group["rules"][0];
         assert_eq!(alert["expr"], r#"satellite_check_ok{note="[5m] offset 5m"} == 0"#);
         assert_eq!(alert["for"], "4s");
@@ -204,7 +224,10 @@ groups:
             r#"max_over_time(f{a="\"[1h]"}[120s:10s])"#
         );
         assert_eq!(speed_up_expression("a[1h:] offset -1h", 60).unwrap(), "a[60s:] offset -60s");
-        assert_eq!(speed_up_expression("my_offset + no_offset", 60).unwrap(), "my_offset + no_offset");
+        assert_eq!(
+            speed_up_expression("my_offset + no_offset", 60).unwrap(),
+            "my_offset + no_offset"
+        );
     }
 
     #[test]

@@ -33,8 +33,11 @@ impl Run {
         let now = Timestamp::now();
         let runs = layout::target_dir()?.join("runs");
         remove_old(&runs, now);
-        let folder =
-            runs.join(format!("{name}-{}-{}", now.strftime("%Y%m%dT%H%M%S%3f"), std::process::id()));
+        let folder = runs.join(format!(
+            "{name}-{}-{}",
+            now.strftime("%Y%m%dT%H%M%S%3f"),
+            std::process::id()
+        ));
         std::fs::create_dir_all(&runs).with_context(|| format!("make {}", runs.display()))?;
         // Not `_all`: the folder must be new.
         std::fs::create_dir(&folder).with_context(|| format!("make {}", folder.display()))?;

@@ -56,7 +56,9 @@ impl Daemon {
 
 /// The address in the line that every daemon logs once it accepts connections.
 fn listening_address(output: &str) -> Option<String> {
-    let line = output.lines().find(|line| line.contains(r#"msg="Listening""#) || line.contains("msg=Listening"))?;
+    let line = output
+        .lines()
+        .find(|line| line.contains(r#"msg="Listening""#) || line.contains("msg=Listening"))?;
     let value = line.split_once(" address=")?.1;
     Some(value.split_whitespace().next()?.trim_matches('"').to_owned())
 }

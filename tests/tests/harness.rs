@@ -73,10 +73,17 @@ impl Victim {
 /// `Some` in the victim: a run with its processes up.
 fn as_victim() -> Option<(Arc<Run>, Process)> {
     std::env::var_os(VICTIM)?;
-    let run = Run::start("victim").unwrap();
-    let family = spawn_family(&run).unwrap();
-    wait_for_family(run.folder(), FAMILY).unwrap();
-    println!("run folder: {}", run.folder().display());
+    let up = || -> Result<_> {
+        let run = Run::start("victim")?;
+        let family = spawn_family(&run)?;
+        wait_for_family(run.folder(), FAMILY)?;
+        Ok((run, family))
+    };
+    let (run, family) = up().expect("the victim's processes start");
+    #[expect(clippy::print_stdout, reason = "the test that started the victim reads it")]
+    {
+        println!("run folder: {}", run.folder().display());
+    }
     Some((run, family))
 }
 

@@ -1,0 +1,134 @@
+#!/bin/bash
+# Runs the tests in parts, says how long each took, and stops at the first that
+# fails. Called by the Makefile:
+#
+#   tests/run.sh demo       the demo
+#   tests/run.sh test       everything that has to hold for every change
+#   tests/run.sh test-all   that, and what takes long. A part that has passed on
+#                           the sources as they are is not run again. The result
+#                           is in $CARGO_TARGET_DIR/test-report.txt
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+passed=$target/test-all-passed # one empty file per part, named by sources and part
+times=()
+resume=no
+report=/dev/null
+
+note() { printf '%s\n' "$*" | tee -a "$report"; }
+
+summarise() {
+  local total=$SECONDS line
+  note ''
+  for line in "${times[@]}"; do note "$line"; done
+  note "$(printf '%4dm%02ds  in all' $((total / 60)) $((total % 60)))"
+}
+
+# part NAME COMMAND...: runs the command, with its output as it is.
+part() {
+  local name=$1 start=$SECONDS mark took
+  shift
+  mark=$passed/$(tr -c 'a-z0-9\n' - <<<"$name")-${sources:-}
+  if [ $resume = yes ] && [ -e "$mark" ]; then
+    times+=("         $name: passed before, on the same sources")
+    return
+  fi
+  printf '\n=== %s\n' "$name"
+  if [ $resume = yes ] && ! "$@" 2>&1 | tee -a "$report" ||
+    [ $resume = no ] && ! "$@"; then
+    times+=("$(printf '%4dm%02ds' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)))  $name: FAILED")
+    summarise
+    note "FAILED: $name. What comes after it was not run."
+    exit 1
+  fi
+  took=$((SECONDS - start))
+  times+=("$(printf '%4dm%02ds  %s' $((took / 60)) $((took % 60)) "$name")")
+  if [ $resume = yes ]; then mkdir -p "$passed" && : >"$mark"; fi
+}
+
+need_cargo() {
+  [ -d "$HOME/.cargo/bin" ] && PATH=$PATH:$HOME/.cargo/bin
+  if ! command -v cargo >/dev/null; then
+    echo 'Rust is not here. Get it from https://rustup.rs, or:' >&2
+    echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y" >&2
+    exit 1
+  fi
+  for tool in "$@"; do
+    cargo "$tool" --version >/dev/null 2>&1 || {
+      echo "cargo $tool is not here: rustup component add rustfmt clippy" >&2
+      exit 1
+    }
+  done
+}
+
+# The digest of everything that a result depends on: what git knows, as it is on
+# disk, and new files.
+sources_digest() {
+  git ls-files -z --cached --others --exclude-standard | sort -z |
+    xargs -0 sha256sum 2>/dev/null | sha256sum | cut -c1-16
+}
+
+test_parts() {
+  part 'peers' tests/peers/install.sh
+  part 'format' cargo fmt --all --check
+  part 'lints' cargo clippy --quiet --workspace --all-targets -- -D warnings
+  part 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
+  part 'alert rules' alerts/check.sh
+  part 'build' cargo build --workspace --bins
+  part 'unit tests' cargo test --workspace
+  part 'real cluster' cargo test --workspace --test real_cluster
+}
+
+two_at_once() {
+  local run failed=0 pids=()
+  for run in 1 2; do
+    cargo test --workspace --test real_cluster >"$target/at-once-$run.log" 2>&1 &
+    pids+=($!)
+  done
+  for run in 1 2; do
+    wait "${pids[run - 1]}" || failed=1
+    tail -n 20 "$target/at-once-$run.log"
+  done
+  return $failed
+}
+
+# What is committed, built from nothing, in a target directory of its own.
+demo_on_a_clean_clone() {
+  local clone=$target/clean-clone
+  rm -rf "$clone"
+  git clone --quiet . "$clone"
+  env -u CARGO_TARGET_DIR make -C "$clone" demo
+  rm -rf "$clone"
+}
+
+case ${1:-} in
+  demo)
+    need_cargo
+    tests/peers/install.sh
+    cargo build --workspace --bins
+    exec "$target/debug/satellite-demo"
+    ;;
+  test)
+    need_cargo fmt clippy
+    test_parts
+    summarise
+    ;;
+  test-all)
+    need_cargo fmt clippy
+    resume=yes
+    sources=$(sources_digest)
+    mkdir -p "$target"
+    report=$target/test-report.txt
+    printf 'test-all, sources %s (%s)\n' "$sources" "$(git describe --always --dirty 2>/dev/null)" >"$report"
+    test_parts
+    part 'two real clusters at once' two_at_once
+    part 'demo on a clean clone' demo_on_a_clean_clone
+    summarise
+    note "all passed; this report: $report"
+    ;;
+  *)
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+    exit 64
+    ;;
+esac
