@@ -49,17 +49,23 @@ pub(crate) fn status(status: &Map<String, Value>) -> String {
 pub(crate) fn journal(journal: &Journal) -> String {
     let rows = journal.records.iter().map(|record| {
         let field = |key| record.get(key).filter(|value| !value.is_null()).map(plain);
-        let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
         let when = field("time").map(|text| text.parse().map_or(text, |t| time(Some(t))));
-        [
-            or_nothing(when),
-            or_nothing(field("host")),
-            or_nothing(field("what")),
-            or_nothing(field("by")),
-            or_nothing(field("reason")),
-        ]
+        // What concerns no host (a delivery, a merge) has a kind and its own fields.
+        let what = field("what").or_else(|| field("kind"));
+        let reason = field("reason").or_else(|| details(record));
+        [when, field("host"), what, field("by"), reason]
+            .map(|cell| cell.unwrap_or_else(|| NOTHING.to_owned()))
     });
     table(["TIME", "HOST", "WHAT", "BY", "REASON"], rows)
+}
+
+/// The fields of a journal record that have no column, as `key=value`.
+fn details(record: &Map<String, Value>) -> Option<String> {
+    let columns = ["time", "host", "kind", "what", "by"];
+    let others = record.iter().filter(|(key, _)| !columns.contains(&key.as_str()));
+    let others: Vec<String> =
+        others.map(|(key, value)| format!("{key}={}", plain(value))).collect();
+    (!others.is_empty()).then(|| others.join(" "))
 }
 
 /// Text of strangers on one line, harmless to a terminal.
@@ -252,16 +258,18 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_record_without_a_field_keeps_its_columns() {
+    fn a_journal_record_of_any_kind_keeps_its_columns() {
         let journal_of = |value| journal(&serde_json::from_value(value).unwrap());
         assert_eq!(
             journal_of(json!({"records": [
-                {"time": "2026-11-21T11:00:00.5Z", "host": "a", "what": "off", "by": "ann", "reason": "disk"},
-                {"time": "2026-11-21T10:00:00Z", "what": "delivery"}
+                {"time": "2026-11-21T11:00:00.5Z", "kind": "host", "host": "a", "what": "off", "by": "ann", "reason": "disk", "rule": "r"},
+                {"time": "2026-11-21T10:30:00Z", "kind": "merge", "added": [], "generation": 7},
+                {"time": "2026-11-21T10:00:00Z", "kind": "start"}
             ]})),
-            "TIME                  HOST  WHAT      BY   REASON\n\
-             2026-11-21T11:00:00Z  a     off       ann  disk\n\
-             2026-11-21T10:00:00Z  -     delivery  -    -\n"
+            "TIME                  HOST  WHAT   BY   REASON\n\
+             2026-11-21T11:00:00Z  a     off    ann  disk\n\
+             2026-11-21T10:30:00Z  -     merge  -    added=none generation=7\n\
+             2026-11-21T10:00:00Z  -     start  -    -\n"
         );
     }
 }

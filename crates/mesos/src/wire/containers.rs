@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess};
 
 use super::lenient::{Field, Key, Lenient, lenient, object};
+use super::snapshot::keep_first;
 use super::{ParseError, parse};
 
 /// The path below an agent's address. Unlike `/monitor/statistics`, Mesos does not throttle it.
@@ -99,13 +100,9 @@ impl<'de: 'a, 'a> Field<'de> for Statistics<'a> {
                 continue;
             }
             let Lenient(number) = object.next_value()?;
-            // About 45 fields exist, so that looking through them is cheaper than a set.
-            if let Some(number) = number
-                && statistics.get(&key).is_none()
-            {
-                statistics.numbers.push((key, number));
-            }
+            statistics.numbers.extend(number.map(|number| (key, number)));
         }
+        keep_first(&mut statistics.numbers);
         Ok(Some(statistics))
     }
 }

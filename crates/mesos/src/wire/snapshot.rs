@@ -33,25 +33,25 @@ impl Snapshot<'_> {
     pub fn get(&self, key: &str) -> Option<f64> {
         self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
+}
 
-    /// Drops every pair whose key has come before.
-    fn keep_first(&mut self) {
-        // Mesos 1.11 writes its keys sorted, and sorted keys show at a glance that none repeats.
-        if self.pairs.is_sorted_by(|(a, _), (b, _)| a < b) {
-            return;
-        }
-        let mut order: Vec<usize> = (0..self.pairs.len()).collect();
-        // A stable sort: among equal keys the first of the body stays first.
-        order.sort_by(|&a, &b| self.pairs[a].0.cmp(&self.pairs[b].0));
-        let mut repeated = vec![false; self.pairs.len()];
-        for two in order.windows(2) {
-            repeated[two[1]] = self.pairs[two[0]].0 == self.pairs[two[1]].0;
-        }
-        let mut repeated = repeated.into_iter();
-        let before = self.pairs.len();
-        self.pairs.retain(|_| !repeated.next().unwrap_or(false));
-        self.skipped += before - self.pairs.len();
+/// Drops every pair whose key has come before, and says how many these were.
+pub(super) fn keep_first(pairs: &mut Vec<(Cow<'_, str>, f64)>) -> usize {
+    // Mesos 1.11 writes its keys sorted, and sorted keys show at a glance that none repeats.
+    if pairs.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return 0;
     }
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    // A stable sort: among equal keys the first of the body stays first.
+    order.sort_by(|&a, &b| pairs[a].0.cmp(&pairs[b].0));
+    let mut repeated = vec![false; pairs.len()];
+    for two in order.windows(2) {
+        repeated[two[1]] = pairs[two[0]].0 == pairs[two[1]].0;
+    }
+    let mut repeated = repeated.into_iter();
+    let before = pairs.len();
+    pairs.retain(|_| !repeated.next().unwrap_or(false));
+    before - pairs.len()
 }
 
 impl<'de: 'a, 'a> Field<'de> for Snapshot<'a> {
@@ -63,7 +63,7 @@ impl<'de: 'a, 'a> Field<'de> for Snapshot<'a> {
                 None => snapshot.skipped += 1,
             }
         }
-        snapshot.keep_first();
+        snapshot.skipped += keep_first(&mut snapshot.pairs);
         Ok(Some(snapshot))
     }
 }
