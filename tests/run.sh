@@ -69,10 +69,17 @@ sources_digest() {
     xargs -0 sha256sum 2>/dev/null | sha256sum | cut -c1-16
 }
 
+# The end-to-end tests are no default target (see tests/Cargo.toml), so they are
+# named.
+lints() {
+  cargo clippy --quiet --workspace --all-targets -- -D warnings &&
+    cargo clippy --quiet --workspace --test real_cluster -- -D warnings
+}
+
 test_parts() {
   part 'peers' tests/peers/install.sh
   part 'format' cargo fmt --all --check
-  part 'lints' cargo clippy --quiet --workspace --all-targets -- -D warnings
+  part 'lints' lints
   part 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
   part 'alert rules' alerts/check.sh
   part 'build' cargo build --workspace --bins

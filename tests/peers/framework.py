@@ -12,7 +12,8 @@ Control:
                      "host": "node1.lab", "executor": "shared-1", "labels": {"a": "b"}}
                     all but the name may be left out; it runs from the next offer that fits
   POST /kill        {"id": "t"}
-  POST /reconcile   {}: asks the master for the state of every task
+  POST /lose        {"count": 10}: launches so many tasks on an offer that does not exist;
+                    the master calls them TASK_LOST (TASK_DROPPED if partition-aware)
   POST /teardown    {}: ends the framework and all its tasks
 
 A task's id is its name.  With "executor", all tasks that name the same one share
@@ -24,6 +25,7 @@ import base64
 import http.client
 import json
 import os
+import random
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -242,6 +244,18 @@ def kill(request):
     call({"type": "KILL", "kill": body})
 
 
+def lose(request):
+    """What a framework does that acts on an offer after it was rescinded."""
+    with lock:
+        agents = [task["agent"] for task in tasks.values() if task.get("agent")]
+    if not agents:
+        raise OSError("no task has run yet, so no agent is known")
+    offer = {"id": {"value": "no-such-offer"}, "agent_id": {"value": agents[0]}}
+    lost = [{"name": "lost-%x" % random.getrandbits(64), "cmd": "true", "cpus": 0.1, "mem": 32} for _ in range(request["count"])]
+    operation = {"type": "LAUNCH", "launch": {"task_infos": [task_info(task, offer) for task in lost]}}
+    call({"type": "ACCEPT", "accept": {"offer_ids": [offer["id"]], "operations": [operation]}})
+
+
 def teardown(_):
     call({"type": "TEARDOWN"})
     threading.Timer(0.2, os._exit, [0]).start()  # after the answer has gone out
@@ -251,7 +265,7 @@ class Control(BaseHTTPRequestHandler):
     posts = {
         "/launch": launch,
         "/kill": kill,
-        "/reconcile": lambda _: call({"type": "RECONCILE", "reconcile": {"tasks": []}}),
+        "/lose": lose,
         "/teardown": teardown,
     }
 

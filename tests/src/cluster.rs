@@ -128,16 +128,20 @@ impl Cluster {
         })
     }
 
-    /// Waits until `host` is no longer offered: so long after its last offer
-    /// that others were offered several times.
+    /// If `host` is no longer offered, for how many seconds the others have been
+    /// without it: so long that each was offered several times.
+    pub fn not_offered(&self, host: &str) -> Result<Option<f64>> {
+        let offers = self.framework.offers()?;
+        let last = offers.get(host).map_or(0.0, |offers| offers.last);
+        let newest = offers.values().map(|offers| offers.last).fold(0.0, f64::max);
+        let silence = newest - last;
+        Ok((silence > NO_OFFERS_SECONDS).then_some(silence))
+    }
+
+    /// Waits until `host` is no longer offered.
     pub fn wait_not_offered(&self, host: &str, within: Duration) -> Result<()> {
         wait_for(&format!("the end of offers of {host}"), within, || {
-            let offers = self.framework.offers()?;
-            let last = offers.get(host).map_or(0.0, |offers| offers.last);
-            let newest = offers.values().map(|offers| offers.last).fold(0.0, f64::max);
-            let silent = newest - last;
-            ensure!(silent > NO_OFFERS_SECONDS, "its last offer is {silent:.1} s behind others");
-            Ok(())
+            self.not_offered(host)?.map(drop).context("it is still offered")
         })
     }
 

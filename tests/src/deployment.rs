@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::alertmanager::Alertmanager;
 use crate::cluster::Cluster;
 use crate::prometheus::Prometheus;
 use crate::run::Run;
-use crate::satellite::Daemon;
+use crate::satellite::{self, Daemon};
 use crate::shipped::{self, Addresses};
 use crate::wait::wait_for;
 use crate::{address, http};
@@ -25,8 +26,8 @@ const REMEDIATOR_HOST: u8 = 33;
 /// each takes seconds at the tests' intervals.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// The host check of the tests: well, as long as a file is absent.
-const CHECK: &str = "sickness";
+/// How much of the journal is read: all that a test can have caused.
+const JOURNAL_LIMIT: usize = 1000;
 
 /// Everything of Satellite that runs, and what it runs on.
 #[derive(Debug)]
@@ -109,14 +110,19 @@ impl Deployment {
         })
     }
 
+    /// The file whose presence makes the check of `host` fail.
+    pub fn sickness(&self, host: &str) -> PathBuf {
+        self.sickness.join(host)
+    }
+
     /// Makes the check of `host` fail from its next run on.
     pub fn make_sick(&self, host: &str) -> Result<()> {
-        std::fs::write(sickness_of(&self.sickness, host), "").context("make a host sick")
+        std::fs::write(self.sickness(host), "").context("make a host sick")
     }
 
     /// Makes the check of `host` succeed again. A healthy host stays so.
     pub fn heal(&self, host: &str) -> Result<()> {
-        match std::fs::remove_file(sickness_of(&self.sickness, host)) {
+        match std::fs::remove_file(self.sickness(host)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).context("heal a host")
             }
@@ -127,6 +133,18 @@ impl Deployment {
     /// An answer of the remediator's API: `path` begins after `/api/v1/`.
     pub fn api(&self, path: &str) -> Result<Value> {
         http::get(&format!("{}/api/v1/{path}", self.remediator.url()))
+    }
+
+    /// The journal's records from `since` on, newest first.
+    pub fn journal(&self, since: Timestamp) -> Result<Vec<Value>> {
+        let mut answer = self.api(&format!("journal?since={since}&limit={JOURNAL_LIMIT}"))?;
+        serde_json::from_value(answer["records"].take()).context("read the journal")
+    }
+
+    /// Whether an alert of this name has come by webhook from `since` on.
+    pub fn has_delivery(&self, alert: &str, since: Timestamp) -> Result<bool> {
+        let named = |record: &Value| record.to_string().contains(alert);
+        Ok(self.journal(since)?.iter().any(|r| r["kind"] == "webhook" && named(r)))
     }
 
     /// What the remediator says of a host.
@@ -171,10 +189,6 @@ fn prometheus_flags() -> [&'static str; 3] {
     ]
 }
 
-fn sickness_of(folder: &Path, host: &str) -> PathBuf {
-    folder.join(host)
-}
-
 /// One exporter on each node, all on one port number as on a true cluster.
 fn start_exporters(
     run: &Arc<Run>,
@@ -190,8 +204,8 @@ fn start_exporters(
         let name = format!("exporter-agent{}", index + 1);
         let config = run.peer_folder(&name)?.join("exporter.yml");
         let checks = serde_json::json!({ "checks": [{
-            "name": CHECK,
-            "command": ["test", "!", "-e", sickness_of(sickness, agent.hostname())],
+            "name": satellite::CHECK,
+            "command": ["test", "!", "-e", sickness.join(agent.hostname())],
             "interval": shipped::INTERVAL,
             "timeout": shipped::INTERVAL,
         }]});

@@ -144,6 +144,12 @@ impl Framework {
         http::post(&format!("{}/kill", self.control), &json!({ "id": task })).map(drop)
     }
 
+    /// Has the master lose `count` tasks: launches them on an offer that does not
+    /// exist, as a framework does that comes too late. It must have run a task.
+    pub fn lose(&self, count: usize) -> Result<()> {
+        http::post(&format!("{}/lose", self.control), &json!({ "count": count })).map(drop)
+    }
+
     /// Waits until a task is in `state`.
     pub fn wait_task(&self, task: &str, state: &str) -> Result<()> {
         wait_for(&format!("the task {task} to be {state}"), TASK_WITHIN, || {

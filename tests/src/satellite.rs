@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::layout;
 use crate::process::Process;
 use crate::run::Run;
+use crate::{http, layout};
 
 /// A daemon binds its port within milliseconds of its start.
 const LISTENING_WITHIN: Duration = Duration::from_secs(30);
@@ -61,6 +61,17 @@ fn listening_address(output: &str) -> Option<String> {
         .find(|line| line.contains(r#"msg="Listening""#) || line.contains("msg=Listening"))?;
     let value = line.split_once(" address=")?.1;
     Some(value.split_whitespace().next()?.trim_matches('"').to_owned())
+}
+
+/// The host check of the tests: well, as long as a file is absent.
+pub const CHECK: &str = "sickness";
+
+/// Whether an exporter says that [`CHECK`] is well; `None` before its first run.
+pub fn check_ok(exporter: &str) -> Result<Option<bool>> {
+    let metrics = http::get_text(&format!("{exporter}/metrics"))?;
+    let series = format!("satellite_check_ok{{check=\"{CHECK}\"}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&series));
+    Ok(value.map(|value| value.trim() == "1" || value.trim() == "1.0"))
 }
 
 /// What a run of `satctl` left.

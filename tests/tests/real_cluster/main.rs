@@ -22,6 +22,7 @@ use satellite_tests::layout;
 use satellite_tests::run::Run;
 
 mod mesos;
+mod remediation;
 
 type Case = fn(&mut Lab) -> Result<()>;
 
@@ -29,6 +30,12 @@ type Case = fn(&mut Lab) -> Result<()>;
 const CASES: &[(&str, Case)] = &[
     ("mesos_offers_no_host_that_is_not_in_the_whitelist", mesos::whitelist),
     ("a_new_leading_master_keeps_to_the_same_whitelist", mesos::failover),
+    ("a_sick_host_leaves_whitelist_and_offers_and_returns_when_well", remediation::loop_closes),
+    ("a_remediator_killed_during_an_outage_comes_back_to_the_same_verdict", remediation::killed),
+    ("a_host_is_not_given_back_by_a_prometheus_that_knows_nothing_yet", remediation::amnesia),
+    ("lost_tasks_hold_the_remediator", remediation::tasks_lost),
+    ("a_full_cluster_holds_the_remediator", remediation::cpu_nearly_exhausted),
+    ("a_cluster_without_a_leading_master_holds_the_remediator", remediation::no_elected_master),
 ];
 
 /// What the cases share.

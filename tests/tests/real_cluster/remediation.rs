@@ -1,0 +1,280 @@
+//! The whole loop, and what it must not do.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use satellite_tests::cluster::Cluster;
+use satellite_tests::deployment::{Deployment, HostView};
+use satellite_tests::framework::{Framework, Task};
+use satellite_tests::satellite::whitelist;
+use satellite_tests::wait::{holds_for, wait_for};
+
+use crate::Lab;
+
+/// From a failed check to the host off in the file, as the demo promises.
+const OFF_WITHIN: Duration = Duration::from_secs(60);
+
+/// From the repair to the host back in the file.
+const BACK_WITHIN: Duration = Duration::from_secs(120);
+
+/// From the file to Mesos and through it: a read every 5 s, then allocations.
+const MESOS_WITHIN: Duration = Duration::from_secs(30);
+
+/// For an alert on the cluster: the longest `for` of the rules is 15 s here.
+const ALERT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Longer than `clear_for`, `min_off` and `resend_delay` together: had the
+/// remediator been about to do something wrong, it would have done it.
+const LONG_ENOUGH: Duration = Duration::from_secs(10);
+
+/// How many tasks are lost at a time: TasksLost wants more than 5 in its window.
+const LOST_TASKS: usize = 10;
+
+pub(crate) fn loop_closes(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    let begin = Timestamp::now();
+    fall_sick(cluster, deployment, &patient)?;
+    cluster.wait_not_offered(&patient, MESOS_WITHIN)?;
+    // It looks on, and says if the other hosts are not offered meanwhile.
+    cluster.expect_not_offered(&patient, LONG_ENOUGH)?;
+
+    let view = deployment.host(&patient)?;
+    let [cause] = &view.causes[..] else { anyhow::bail!("one cause, please: {view:?}") };
+    ensure!(
+        (cause.kind.as_str(), cause.rule.as_deref()) == ("alert", Some("host-check")),
+        "{cause:?}"
+    );
+    ensure!(view.explain.contains("HostCheckFailed"), "it does not say why: {}", view.explain);
+    ensure!(deployment.has_delivery("HostCheckFailed", begin)?, "no webhook is in the journal");
+
+    recover(cluster, deployment, &patient)
+}
+
+pub(crate) fn killed(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    fall_sick(cluster, deployment, &patient)?;
+    let file = std::fs::read(cluster.whitelist()).context("read the whitelist")?;
+    let before = deployment.host(&patient)?;
+
+    deployment.remediator.process.kill()?;
+    deployment.remediator.restart()?;
+    deployment.wait_ready()?;
+    holds_for("the same verdict and the same file", LONG_ENOUGH, || -> Result<()> {
+        let now = deployment.host(&patient)?;
+        ensure!((&now.state, &now.causes) == (&before.state, &before.causes), "{now:?}");
+        let bytes = std::fs::read(cluster.whitelist()).context("read the whitelist")?;
+        ensure!(bytes == file, "the file is {:?}", String::from_utf8_lossy(&bytes));
+        Ok(())
+    })?;
+    recover(cluster, deployment, &patient)
+}
+
+pub(crate) fn amnesia(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    fall_sick(cluster, deployment, &patient)?;
+
+    deployment.prometheus.process.kill()?;
+    // Nobody renews the alert: at Alertmanager it runs out, which proves nothing.
+    wait_for("the alert to run out", ALERT_WITHIN, || {
+        let alerts = deployment.alertmanager.alerts()?;
+        let left = alerts.iter().filter(|alert| alert.labels["alertname"] == "HostCheckFailed");
+        ensure!(left.count() == 0, "Alertmanager still has it");
+        Ok(())
+    })?;
+    holds_for("off without Prometheus", LONG_ENOUGH, || is_off(cluster, deployment, &patient))?;
+
+    deployment.prometheus.restart()?;
+    deployment.wait_scraped()?;
+    deployment.wait_ready()?;
+    // It comes up with no alert, finds the check failing, and begins to count.
+    wait_for("the alert to be active again", ALERT_WITHIN, || {
+        is_off(cluster, deployment, &patient)?;
+        let state = deployment.prometheus.alert_state("HostCheckFailed", "host", &patient)?;
+        state.context("Prometheus does not have it yet")
+    })?;
+    holds_for("off while sick", LONG_ENOUGH, || is_off(cluster, deployment, &patient))?;
+    recover(cluster, deployment, &patient)
+}
+
+pub(crate) fn tasks_lost(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let run = lab.run.clone();
+    let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    // The cluster's own framework is partition-aware: it is never told TASK_LOST.
+    let masters: Vec<String> =
+        cluster.masters.iter().map(satellite_tests::mesos::Master::address).collect();
+    let mut careless = Framework::start(&run, "careless", &masters, &["--not-partition-aware"])?;
+    careless.launch(&Task::sleeper("first", &patient))?;
+    careless.wait_task("first", "TASK_RUNNING")?;
+    let lose = |_: &Cluster| careless.lose(LOST_TASKS);
+    let hold = Hold { alert: "TasksLost", rule: "tasks-lost" };
+    hold.is_shown(cluster, deployment, &patient, lose)?;
+    careless.teardown()?;
+    hold.ends(deployment)?;
+    recover(cluster, deployment, &patient)
+}
+
+pub(crate) fn cpu_nearly_exhausted(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    let hosts = cluster.hosts();
+    let name = |host: &str| format!("big-{host}");
+    for host in &hosts {
+        cluster.framework.launch(&Task { cpus: 3.7, ..Task::sleeper(&name(host), host) })?;
+    }
+    for host in &hosts {
+        cluster.framework.wait_task(&name(host), "TASK_RUNNING")?;
+    }
+    let hold = Hold { alert: "CpuNearlyExhausted", rule: "cluster-in-trouble" };
+    hold.is_shown(cluster, deployment, &patient, |_| Ok(()))?;
+    for host in &hosts {
+        cluster.framework.kill(&name(host))?;
+        cluster.framework.wait_task(&name(host), "TASK_KILLED")?;
+    }
+    hold.ends(deployment)?;
+    recover(cluster, deployment, &patient)
+}
+
+pub(crate) fn no_elected_master(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    for master in &mut cluster.masters {
+        master.process.kill()?;
+    }
+    let hold = Hold { alert: "NoElectedMaster", rule: "cluster-in-trouble" };
+    hold.is_shown(cluster, deployment, &patient, |_| Ok(()))?;
+    for master in &mut cluster.masters {
+        master.process.start()?;
+    }
+    cluster.leader()?;
+    cluster.framework.wait_subscribed()?;
+    hold.ends(deployment)?;
+    recover(cluster, deployment, &patient)
+}
+
+/// An alert on the whole cluster, and the rule of the policy that it falls under.
+struct Hold {
+    alert: &'static str,
+    rule: &'static str,
+}
+
+impl Hold {
+    /// Once the cause is there: the alert fires, arrives, is on record, shows in
+    /// the status; and a host that falls sick meanwhile stays on, with the
+    /// reason. `keep_up` is called again and again, to keep the cause there.
+    fn is_shown(
+        &self,
+        cluster: &Cluster,
+        deployment: &Deployment,
+        patient: &str,
+        keep_up: impl Fn(&Cluster) -> Result<()>,
+    ) -> Result<()> {
+        let Self { alert, rule } = self;
+        let begin = Timestamp::now();
+        wait_for(&format!("{alert} to fire, arrive and hold"), ALERT_WITHIN, || {
+            keep_up(cluster)?;
+            let firing = deployment.prometheus.alerts()?.into_iter().any(|active| {
+                active.state == "firing"
+                    && active.labels.get("alertname").is_some_and(|n| n == alert)
+            });
+            ensure!(firing, "it does not fire");
+            ensure!(deployment.has_delivery(alert, begin)?, "it fires; the journal has no webhook");
+            self.is_in_status(deployment)
+        })?;
+
+        deployment.make_sick(patient)?;
+        wait_for("the sick host to be a candidate that is held", ALERT_WITHIN, || {
+            keep_up(cluster)?;
+            self.blocks(cluster, deployment, patient)
+        })?;
+        holds_for(&format!("hold by {alert} (rule {rule})"), LONG_ENOUGH, || {
+            keep_up(cluster)?;
+            self.blocks(cluster, deployment, patient)
+        })
+    }
+
+    fn is_in_status(&self, deployment: &Deployment) -> Result<()> {
+        let holds = deployment.api("status")?["holds"].to_string();
+        ensure!(holds.contains(self.rule), "the status shows these holds: {holds}");
+        Ok(())
+    }
+
+    /// The host is a candidate, is on, and `explain` says that this holds.
+    fn blocks(&self, cluster: &Cluster, deployment: &Deployment, host: &str) -> Result<()> {
+        let HostView { state, blocked_by, explain, .. } = deployment.host(host)?;
+        let listed = whitelist(cluster.whitelist())?.iter().any(|listed| listed == host);
+        ensure!(state == "on" && listed, "it was taken off: {explain}");
+        let blocks = serde_json::to_string(&blocked_by).context("write the blocks")?;
+        for text in [&blocks, &explain] {
+            ensure!(text.contains(self.alert), "{} is not named: {text}", self.alert);
+        }
+        Ok(())
+    }
+
+    /// The alert's cause is gone: the hold ends, and what is still sick goes off.
+    fn ends(&self, deployment: &Deployment) -> Result<()> {
+        wait_for(&format!("the end of the hold by {}", self.alert), BACK_WITHIN, || {
+            let holds = deployment.api("status")?["holds"].to_string();
+            ensure!(!holds.contains(self.rule), "the status shows these holds: {holds}");
+            Ok(())
+        })
+    }
+}
+
+/// What the cases work with.
+struct Parts<'a> {
+    cluster: &'a mut Cluster,
+    deployment: &'a mut Deployment,
+    patient: String,
+}
+
+fn parts(lab: &mut Lab) -> Result<Parts<'_>> {
+    let deployment = lab.deployment.as_mut().context("Satellite is started")?;
+    let patient = lab.cluster.hosts().into_iter().nth(1).context("the cluster has hosts")?;
+    Ok(Parts { cluster: &mut lab.cluster, deployment, patient })
+}
+
+/// Makes a host sick and waits until it, and it alone, is out of the file.
+fn fall_sick(cluster: &Cluster, deployment: &Deployment, host: &str) -> Result<()> {
+    deployment.make_sick(host)?;
+    wait_for(&format!("{host} to leave the file"), OFF_WITHIN, || {
+        is_off(cluster, deployment, host)
+    })?;
+    let mut others = cluster.hosts();
+    others.retain(|other| other != host);
+    let file = whitelist(cluster.whitelist())?;
+    ensure!(file == others, "the file lists {file:?}");
+    Ok(())
+}
+
+/// Off in the file and in the remediator's words.
+fn is_off(cluster: &Cluster, deployment: &Deployment, host: &str) -> Result<()> {
+    let file = whitelist(cluster.whitelist())?;
+    ensure!(!file.iter().any(|listed| listed == host), "the file lists it");
+    let view = deployment.host(host)?;
+    ensure!(view.state == "off", "{}", view.explain);
+    Ok(())
+}
+
+/// Heals a host and waits until all is as it was: no alert that remediates, every
+/// host in the file and in the offers.
+fn recover(cluster: &Cluster, deployment: &Deployment, host: &str) -> Result<()> {
+    deployment.heal(host)?;
+    wait_for("the end of all alerts that remediate", BACK_WITHIN, || {
+        let alerts = deployment.prometheus.alerts()?;
+        let left: Vec<_> = alerts.iter().filter(|a| a.labels.contains_key("remediate")).collect();
+        ensure!(left.is_empty(), "there is {left:?}");
+        Ok(())
+    })?;
+    wait_for(&format!("{host} to be back in the file"), BACK_WITHIN, || {
+        let file = whitelist(cluster.whitelist())?;
+        ensure!(file == cluster.hosts(), "{}", deployment.host(host)?.explain);
+        Ok(())
+    })?;
+    cluster.wait_offered(&cluster.hosts(), MESOS_WITHIN)?;
+    deployment.wait_ready()
+}
