@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the alert rules, their tests, the configuration and the runbooks.
-# (remediator.yml is the remediator's own business: satctl check-config.)
+# (remediator.yml is read by the remediator's own tests.)
 #
 #   alerts/check.sh
 #
@@ -12,7 +12,8 @@
 #   * each alert has a page in docs/runbooks/ and a line in its index, and each
 #     page and each line has an alert;
 #   * an alert about a host never loses its host (see the header of rules/hosts.yml);
-#   * alerts reach the receivers that they are meant for.
+#   * alerts reach the receivers that they are meant for;
+#   * each series of Mesos in a rule is in the exporter's catalogue.
 # Every problem is one line on stderr; then the exit is 1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -167,6 +168,14 @@ check_runbooks() {
     done
 }
 
+# A rule over a series that nobody exports is silent for ever.
+check_series() {
+    local catalogue=../exporter/src/catalogue.csv name
+    for name in $(cut -f8 <<<"$alerts" | grep -oE '\bmesos_[a-z0-9_]+' | sort -u); do
+        cut -d, -f3 "$catalogue" | grep -qxF "$name" || problem "rules/: $name is not in exporter/src/catalogue.csv"
+    done
+}
+
 alerts=$(list_alerts)
 expectations=$(list_expectations)
 
@@ -174,6 +183,7 @@ check_with_tools
 check_routes
 check_alerts
 check_nothing_was_overlooked
+check_series
 check_runbooks
 
 if [ "$problems" -gt 0 ]; then
