@@ -1,1 +1,102 @@
 //! Mesos master, agent and task container metrics for Prometheus.
+//!
+//! One exporter runs on every node, beside the master, the agent or both. A scrape goes
+//! `http` → [`scrape`] → [`sources`] (ask Mesos, decode) → [`families`] (pure, by the
+//! [`catalogue`]) → the toolkit's exposition. Nothing is gathered between scrapes save the
+//! results of the host [`checks`], and nothing that Mesos said is kept after one, save the
+//! names of containers.
+
+mod args;
+mod catalogue;
+mod checks;
+mod config;
+mod families;
+mod http;
+mod page;
+mod scrape;
+mod sources;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use satellite_mesos::{Client, ClientOptions};
+use satellite_toolkit::{
+    exit::Failure,
+    lifecycle::{self, Readiness},
+    process,
+    serve::{self, Limits, ServerMetrics},
+    shutdown::{self, Shutdown},
+};
+use tracing::info;
+
+pub use args::Args;
+use args::Config;
+use checks::Checks;
+use config::FileConfig;
+use http::App;
+use scrape::Scraper;
+
+/// What a request may take beyond Mesos's time.
+const RESPONSE_MARGIN: Duration = Duration::from_secs(5);
+
+/// Runs the exporter until SIGTERM or SIGINT.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let config = args.into_config()?;
+    let ended = shutdown::block_on(daemon(config)).context("cannot start the runtime")?;
+    ended.map_err(Failure::Runtime)
+}
+
+async fn daemon(config: Config) -> anyhow::Result<()> {
+    let Config { master, agent, timeout, listen_address, telemetry_path, config_file, file } =
+        config;
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let mut own = Registry::default();
+    process::register(&mut own, env!("CARGO_PKG_VERSION"));
+    let server_metrics = ServerMetrics::register(&mut own);
+    let (reload, reloader) =
+        lifecycle::reload(&mut own, Timestamp::now()).context("cannot listen for SIGHUP")?;
+    let client =
+        Client::new(&ClientOptions::default()).context("cannot set up the client for Mesos")?;
+    let listener = serve::bind(&listen_address).await?;
+
+    info!(version = env!("CARGO_PKG_VERSION"), "Starting satellite-exporter");
+    let checks = Arc::new(Checks::new(shutdown.tracker(), shutdown.token()));
+    checks.apply(file.checks).await;
+    let reloaded = Arc::clone(&checks);
+    shutdown
+        .spawn(reloader.run(shutdown.token(), move || {
+            load_checks(config_file.clone(), Arc::clone(&reloaded))
+        }));
+    let app = Arc::new(App {
+        scraper: Scraper::new(client, master, agent),
+        checks,
+        own,
+        timeout,
+        telemetry_path,
+    });
+    let router = http::routes(app).merge(lifecycle::routes(Readiness::default(), reload));
+    let mut limits = Limits::default();
+    limits.request_timeout = limits.request_timeout.max(timeout + RESPONSE_MARGIN);
+    let token = shutdown.token();
+    let mut server = shutdown
+        .spawn(async move { serve::serve(listener, router, limits, &server_metrics, token).await });
+    // Ends before it is told to only if it fails.
+    let failed = tokio::select! {
+        () = shutdown.token().cancelled_owned() => None,
+        ended = &mut server => ended.context("the listener panicked")?.err(),
+    };
+    shutdown.drain(shutdown::GRACE).await;
+    failed.map_or(Ok(()), |error| Err(error).context("the listener failed"))
+}
+
+/// A reload: the file is read and judged as a whole, then its checks replace the old.
+async fn load_checks(path: Option<impl AsRef<Path>>, checks: Arc<Checks>) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    let file = FileConfig::load(path.as_ref()).map_err(|problems| {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    })?;
+    checks.apply(file.checks).await;
+    Ok(())
+}

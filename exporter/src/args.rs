@@ -1,0 +1,272 @@
+//! Flags and environment, and what they mean.
+//!
+//! [`Args`] is what clap read: text. [`Config`] is what the daemon runs by: nothing in it
+//! can still be wrong. Between them every problem is found before any port is bound, and
+//! all of them are told at once.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use satellite_toolkit::{exit::Failure, logging::LogArgs, serve::split_address};
+use url::Url;
+
+use crate::config::FileConfig;
+
+/// Mesos master, agent and task container metrics, and host checks, for Prometheus.
+///
+/// One runs on every node. Every flag can also be given by the environment variable that
+/// is named with it.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "satellite-exporter", version, max_term_width = 100)]
+pub struct Args {
+    /// Address of the node's Mesos master, such as http://127.0.0.1:5050
+    #[arg(long = "mesos.master", env = "SATELLITE_MESOS_MASTER", value_name = "URL")]
+    master: Option<String>,
+
+    /// Address of the node's Mesos agent, such as http://127.0.0.1:5051
+    #[arg(long = "mesos.agent", env = "SATELLITE_MESOS_AGENT", value_name = "URL")]
+    agent: Option<String>,
+
+    /// How long Mesos may take to answer; less where Prometheus waits less
+    #[arg(
+        long = "mesos.timeout",
+        env = "SATELLITE_MESOS_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s"
+    )]
+    timeout: String,
+
+    /// File with the principal and secret for Mesos (not yet in force)
+    #[arg(
+        long = "mesos.credentials-file",
+        env = "SATELLITE_MESOS_CREDENTIALS_FILE",
+        value_name = "FILE"
+    )]
+    credentials_file: Option<PathBuf>,
+
+    /// Address to listen on, HOST:PORT or :PORT; port 0 picks a free one
+    #[arg(
+        long = "web.listen-address",
+        env = "SATELLITE_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = ":9105"
+    )]
+    listen_address: String,
+
+    /// Path at which the metrics are served
+    #[arg(
+        long = "web.telemetry-path",
+        env = "SATELLITE_WEB_TELEMETRY_PATH",
+        value_name = "PATH",
+        default_value = "/metrics"
+    )]
+    telemetry_path: String,
+
+    /// File with TLS and users (not yet in force)
+    #[arg(long = "web.config.file", env = "SATELLITE_WEB_CONFIG_FILE", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
+
+    /// YAML file with the host checks; reloaded by SIGHUP or POST /-/reload
+    #[arg(long = "config.file", env = "SATELLITE_CONFIG_FILE", value_name = "FILE")]
+    config_file: Option<PathBuf>,
+
+    /// Which names the metrics have (mesos_exporter is not yet in force)
+    #[arg(
+        long = "metrics.names",
+        env = "SATELLITE_METRICS_NAMES",
+        value_name = "NAMES",
+        default_value = "native"
+    )]
+    names: MetricNames,
+
+    /// Where and how to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum MetricNames {
+    /// Satellite's own.
+    Native,
+    /// Those of mesos_exporter 1.1.2.
+    #[value(name = "mesos_exporter")]
+    MesosExporter,
+}
+
+/// What the daemon runs by.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) master: Option<Url>,
+    pub(crate) agent: Option<Url>,
+    pub(crate) timeout: Duration,
+    pub(crate) listen_address: String,
+    pub(crate) telemetry_path: String,
+    pub(crate) config_file: Option<PathBuf>,
+    pub(crate) file: FileConfig,
+}
+
+impl Args {
+    /// Judges every flag and reads the configuration file.
+    pub(crate) fn into_config(self) -> Result<Config, Failure> {
+        let Self {
+            master,
+            agent,
+            timeout,
+            credentials_file,
+            listen_address,
+            telemetry_path,
+            web_config_file,
+            config_file,
+            names,
+            log: _,
+        } = self;
+        let mut problems = Problems::default();
+        if master.is_none() && agent.is_none() {
+            problems
+                .add("nothing to do: give --mesos.master=URL, --mesos.agent=URL or both".into());
+        }
+        let master = problems.take("--mesos.master", master.as_deref().map(base_url).transpose());
+        let agent = problems.take("--mesos.agent", agent.as_deref().map(base_url).transpose());
+        let timeout = problems.take("--mesos.timeout", positive_duration(&timeout));
+        let listen = split_address(&listen_address).map_err(|error| error.to_string());
+        problems.take("--web.listen-address", listen.map(drop));
+        problems.take("--web.telemetry-path", check_path(&telemetry_path));
+        if credentials_file.is_some() {
+            problems.add("--mesos.credentials-file: authentication is not yet in force".into());
+        }
+        if web_config_file.is_some() {
+            problems.add("--web.config.file: TLS and users are not yet in force".into());
+        }
+        if names == MetricNames::MesosExporter {
+            problems.add("--metrics.names: mesos_exporter's names are not yet in force".into());
+        }
+        let file = config_file.as_deref().map(FileConfig::load).transpose();
+        let file = file.unwrap_or_else(|found| {
+            found.iter().for_each(|problem| problems.add(problem.to_string()));
+            None
+        });
+        match (master, agent, timeout) {
+            (Some(master), Some(agent), Some(timeout)) if problems.0.is_empty() => Ok(Config {
+                master,
+                agent,
+                timeout,
+                listen_address,
+                telemetry_path,
+                config_file,
+                file: file.unwrap_or_default(),
+            }),
+            _ => Err(Failure::Usage(problems.0)),
+        }
+    }
+}
+
+/// What is wrong, one line each.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add(&mut self, problem: String) {
+        self.0.push(problem);
+    }
+
+    /// The value of a flag, or its problem noted down.
+    fn take<T>(&mut self, flag: &str, value: Result<T, String>) -> Option<T> {
+        value.map_err(|problem| self.add(format!("{flag}: {problem}"))).ok()
+    }
+}
+
+/// The address of a Mesos process: http or https, a host, perhaps a port and a path.
+fn base_url(text: &str) -> Result<Url, String> {
+    let example = "is not a URL such as http://127.0.0.1:5050";
+    let url = Url::parse(text).map_err(|error| format!("{text:?} {example}: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(format!("{text:?} {example}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // The text is not repeated: it holds a secret.
+        return Err("credentials do not belong in a URL, where every process can read them".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{text:?} must not have a query or a fragment"));
+    }
+    Ok(url)
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{text:?} is not a duration such as 10s: {error}"))?;
+    if duration.is_zero() { Err("must be above 0".into()) } else { Ok(duration) }
+}
+
+/// A path that can be served beside the page at `/` and what lies below `/-/`.
+fn check_path(path: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+    if !path.starts_with('/') || !path.chars().all(plain) {
+        return Err(format!("{path:?} is not a path such as /metrics"));
+    }
+    if path == "/" || path == "/-" || path.starts_with("/-/") {
+        return Err(format!("{path:?} is taken by the daemon's own pages"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(flags: &[&str]) -> Result<Config, Vec<String>> {
+        let program = std::iter::once(&"satellite-exporter");
+        let args = Args::try_parse_from(program.chain(flags)).unwrap();
+        args.into_config().map_err(|failure| match failure {
+            Failure::Usage(problems) => problems,
+            Failure::Runtime(error) => panic!("{error}"),
+        })
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn one_address_is_enough() {
+        let config = parsed(&["--mesos.agent=http://127.0.0.1:5051"]).unwrap();
+        assert_eq!(config.master, None);
+        assert_eq!(config.agent.unwrap().as_str(), "http://127.0.0.1:5051/");
+        assert_eq!(config.timeout, Duration::from_secs(10));
+        assert_eq!(config.listen_address, ":9105");
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let problems = parsed(&[
+            "--mesos.master=localhost:5050",
+            "--mesos.agent=http://u:secret@h",
+            "--mesos.timeout=0s",
+            "--web.listen-address=9105",
+            "--web.telemetry-path=/",
+            "--mesos.credentials-file=x",
+            "--web.config.file=x",
+            "--metrics.names=mesos_exporter",
+            "--config.file=/nonexistent.yml",
+        ])
+        .unwrap_err();
+        let expected = [
+            "--mesos.master: \"localhost:5050\" is not a URL such as http://127.0.0.1:5050",
+            "--mesos.agent: credentials do not belong in a URL, where every process can read them",
+            "--mesos.timeout: must be above 0",
+            "--web.listen-address: \"9105\" is not HOST:PORT or :PORT",
+            "--web.telemetry-path: \"/\" is taken by the daemon's own pages",
+            "--mesos.credentials-file: authentication is not yet in force",
+            "--web.config.file: TLS and users are not yet in force",
+            "--metrics.names: mesos_exporter's names are not yet in force",
+            "/nonexistent.yml: cannot be read: No such file or directory (os error 2)",
+        ];
+        assert_eq!(problems, expected);
+        assert_eq!(
+            parsed(&[]).unwrap_err(),
+            ["nothing to do: give --mesos.master=URL, --mesos.agent=URL or both"]
+        );
+    }
+}

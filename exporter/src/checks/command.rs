@@ -1,0 +1,294 @@
+//! One run of a check's command, bounded in time, output and what it leaves behind.
+//!
+//! The command gets a process group of its own, which is killed when the run is over,
+//! however it ended: nothing that a check starts outlives it, save what moves to another
+//! group on purpose. The group is killed before its leader is reaped, since until then
+//! its number cannot belong to anybody else.
+
+use std::{
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, Command},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Bytes of output that are kept; only the first line is ever shown. What comes after is
+/// read and dropped, so that a command which talks much is not stopped by a full pipe.
+const OUTPUT_BYTES: usize = 1024;
+
+/// For output that is still in the pipe when the command has ended. A process that moved
+/// out of the group may hold the pipe open for ever.
+const OUTPUT_GRACE: Duration = Duration::from_millis(100);
+
+/// For the kernel to end a process that was killed. One that hangs in a dead disk can take
+/// for ever; it is then left to be reaped when it does end.
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What one run came to.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) ending: Ending,
+    pub(super) duration: Duration,
+    /// The first line that it wrote to stdout, else to stderr.
+    pub(super) first_line: String,
+}
+
+/// How a run ended.
+#[derive(Debug, PartialEq)]
+pub(super) enum Ending {
+    /// Exit 0.
+    Well,
+    /// Anything else, and why.
+    Unwell(String),
+    /// It was asked to stop; this says nothing about the host.
+    Stopped,
+}
+
+/// Runs a command to its end, for `limit` at most, or until `stop`.
+pub(super) async fn run(command: &[String], limit: Duration, stop: &CancellationToken) -> Run {
+    let started = Instant::now();
+    let (ending, first_line) = attempt(command, limit, stop).await;
+    Run { ending, duration: started.elapsed(), first_line }
+}
+
+async fn attempt(
+    command: &[String],
+    limit: Duration,
+    stop: &CancellationToken,
+) -> (Ending, String) {
+    let (mut child, group) = match spawn(command) {
+        Ok(started) => started,
+        Err(error) => {
+            return (Ending::Unwell(format!("cannot be started: {error}")), String::new());
+        }
+    };
+    let (stdout, stderr) = (Output::default(), Output::default());
+    let mut readers = JoinSet::new();
+    readers.spawn(stdout.clone().fill(child.stdout.take()));
+    readers.spawn(stderr.clone().fill(child.stderr.take()));
+
+    let ended = tokio::select! {
+        () = has_exited(group) => Ended::ByItself,
+        () = tokio::time::sleep(limit) => Ended::TooLate,
+        () = stop.cancelled() => Ended::Stopped,
+    };
+    kill_group(group);
+    let status = reap(&mut child).await;
+    let all_read = async { while readers.join_next().await.is_some() {} };
+    // What is not read by then is dropped with the readers.
+    timeout(OUTPUT_GRACE, all_read).await.ok();
+
+    let ending = match (ended, status) {
+        (Ended::Stopped, _) => Ending::Stopped,
+        (Ended::TooLate, _) => {
+            Ending::Unwell(format!("timed out after {}", humantime::format_duration(limit)))
+        }
+        (Ended::ByItself, Some(status)) if status.success() => Ending::Well,
+        (Ended::ByItself, Some(status)) => Ending::Unwell(status.to_string()),
+        (Ended::ByItself, None) => Ending::Unwell("its exit status was lost".into()),
+    };
+    (ending, stdout.first_line().or_else(|| stderr.first_line()).unwrap_or_default())
+}
+
+enum Ended {
+    ByItself,
+    TooLate,
+    Stopped,
+}
+
+/// Starts the command in a process group of its own, whose number is its process id.
+fn spawn(command: &[String]) -> std::io::Result<(Child, Pid)> {
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| std::io::Error::other("the command is empty"))?;
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let group = id.expect("a child that was not awaited has its process id");
+    Ok((child, group))
+}
+
+/// Waits for the process to end, and leaves it to be reaped.
+async fn has_exited(process: Pid) {
+    let wait = move || loop {
+        match waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(Errno::INTR) => {}
+            // It has ended, or somebody else has reaped it: then it has ended, too.
+            Ok(_) | Err(_) => return,
+        }
+    };
+    // The thread is given back when the process ends, at the latest by our kill.
+    tokio::task::spawn_blocking(wait).await.ok();
+}
+
+fn kill_group(group: Pid) {
+    match kill_process_group(group, Signal::KILL) {
+        // The unreaped leader is still a member, so the group exists; macOS says PERM of it.
+        Ok(()) | Err(Errno::SRCH | Errno::PERM) => {}
+        Err(error) => warn!(%error, "Cannot kill the process group of a check"),
+    }
+}
+
+async fn reap(child: &mut Child) -> Option<ExitStatus> {
+    match timeout(REAP_TIMEOUT, child.wait()).await {
+        Ok(Ok(status)) => Some(status),
+        Ok(Err(error)) => {
+            warn!(%error, "Cannot reap a check");
+            None
+        }
+        Err(_) => {
+            warn!("A check that was killed does not end; it hangs in the kernel");
+            None
+        }
+    }
+}
+
+/// The beginning of what a command writes to one pipe.
+#[derive(Clone, Debug, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Output {
+    /// Reads to the end, and keeps the beginning.
+    async fn fill(self, pipe: Option<impl AsyncRead + Unpin>) {
+        let Some(mut pipe) = pipe else { return };
+        let mut chunk = [0; OUTPUT_BYTES];
+        while let Ok(read @ 1..) = pipe.read(&mut chunk).await {
+            let mut kept = self.0.lock().expect("no holder of this lock panics");
+            let room = OUTPUT_BYTES - kept.len();
+            kept.extend_from_slice(&chunk[..read.min(room)]);
+        }
+    }
+
+    /// The first line that is not blank.
+    fn first_line(&self) -> Option<String> {
+        let kept = self.0.lock().expect("no holder of this lock panics");
+        let text = String::from_utf8_lossy(&kept);
+        text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(200);
+
+    async fn sh(script: &str, limit: Duration) -> Run {
+        let command = ["sh", "-c", script].map(str::to_owned);
+        run(&command, limit, &CancellationToken::new()).await
+    }
+
+    fn alive(pid_file: &Path) -> bool {
+        let pid = std::fs::read_to_string(pid_file).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        // A zombie that its new parent has not reaped yet is as good as gone.
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    async fn wait_until_gone(pid_file: &Path) {
+        let gone = async {
+            while alive(pid_file) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LONG, gone).await.expect("a process of the group is still alive");
+    }
+
+    #[tokio::test]
+    async fn exit_0_is_well_and_anything_else_says_what_it_was() {
+        assert_eq!(sh("exit 0", LONG).await.ending, Ending::Well);
+        let failed = sh("echo; echo 'disk is full'; echo more; exit 3", LONG).await;
+        assert_eq!(failed.ending, Ending::Unwell("exit status: 3".into()));
+        assert_eq!(failed.first_line, "disk is full");
+        let killed = sh("kill -TERM $$", LONG).await;
+        assert_eq!(killed.ending, Ending::Unwell("signal: 15 (SIGTERM)".into()));
+        assert_eq!(sh("echo oops >&2; exit 1", LONG).await.first_line, "oops");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_cannot_be_started_is_unwell() {
+        let command = ["/nonexistent/check".to_owned()];
+        let run = run(&command, LONG, &CancellationToken::new()).await;
+        let Ending::Unwell(why) = run.ending else { panic!("{run:?}") };
+        assert!(why.starts_with("cannot be started: No such file"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_timeout_kills_the_whole_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
+        let run = sh(&script, SHORT).await;
+        assert_eq!(run.ending, Ending::Unwell("timed out after 200ms".into()));
+        assert!(run.duration < LONG);
+        wait_until_gone(&pid_file).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_command_leaves_in_the_background_is_killed_and_does_not_delay_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let run = sh(&format!("sleep 1000 & echo $! > {}", pid_file.display()), LONG).await;
+        assert_eq!(run.ending, Ending::Well);
+        wait_until_gone(&pid_file).await;
+    }
+
+    #[tokio::test]
+    async fn a_process_of_another_group_that_holds_the_pipe_does_not_hang_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let script = format!(
+            "setsid sh -c 'echo $$ > {file}; exec sleep 30' & while ! [ -s {file} ]; do :; done",
+            file = pid_file.display()
+        );
+        let run = sh(&script, LONG).await;
+        assert_eq!(run.ending, Ending::Well);
+        assert!(run.duration < LONG);
+        let pid = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+        rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stop_kills_the_command_and_says_nothing_about_the_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let script = format!("echo $$ > {}; exec sleep 1000", pid_file.display());
+        let command = ["sh", "-c", &script].map(str::to_owned);
+        let stop = CancellationToken::new();
+        let stopper = async {
+            while !std::fs::read_to_string(&pid_file).is_ok_and(|pid| pid.ends_with('\n')) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.cancel();
+        };
+        let (run, ()) = tokio::join!(run(&command, LONG, &stop), stopper);
+        assert_eq!(run.ending, Ending::Stopped);
+        assert!(!alive(&pid_file));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_writes_without_end_is_neither_kept_nor_stopped_by_a_full_pipe() {
+        let run = sh("head -c 10000000 /dev/zero | tr '\\0' x", LONG).await;
+        assert_eq!(run.ending, Ending::Well);
+        assert_eq!(run.first_line.len(), OUTPUT_BYTES);
+    }
+}

@@ -1,0 +1,32 @@
+//! Who the processes are that the numbers come from: the info series.
+
+use satellite_mesos::wire::{
+    agent_state::AgentState,
+    master::{Flags, Version},
+};
+use satellite_toolkit::exposition::{Family, Kind, Labels};
+
+/// `mesos_master_info{hostname, cluster, version}`. A label is empty where the master was
+/// started without that flag.
+pub(crate) fn master_info(version: &Version<'_>, flags: &Flags<'_>) -> Family {
+    let flag = |name: &str| flags.flags.0.get(name).map(AsRef::as_ref).unwrap_or_default();
+    let mut family = Family::new("mesos_master_info", "Which master this is.", Kind::Info);
+    let version = version.version.as_deref().unwrap_or_default();
+    let labels =
+        [("hostname", flag("hostname")), ("cluster", flag("cluster")), ("version", version)];
+    family.push(Labels::new(labels), 1.0);
+    family
+}
+
+/// `mesos_agent_info{hostname, agent_id, version}`. The id is empty until the agent has
+/// registered for the first time.
+pub(crate) fn agent_info(state: &AgentState<'_>) -> Family {
+    let mut family = Family::new("mesos_agent_info", "Which agent this is.", Kind::Info);
+    let labels = [
+        ("hostname", state.hostname.as_deref()),
+        ("agent_id", state.id.as_deref()),
+        ("version", state.version.as_deref()),
+    ];
+    family.push(Labels::new(labels.map(|(name, value)| (name, value.unwrap_or_default()))), 1.0);
+    family
+}

@@ -1,0 +1,67 @@
+//! What the exporter answers over HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use prometheus_client::registry::Registry;
+use satellite_toolkit::exposition::{Families, Format, compression, render, response};
+use serde::Deserialize;
+
+use crate::{
+    checks::Checks,
+    page,
+    scrape::{Scraper, deadline},
+};
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) scraper: Scraper,
+    pub(crate) checks: Arc<Checks>,
+    /// The exporter's own metrics.
+    pub(crate) own: Registry,
+    /// How long Mesos may take.
+    pub(crate) timeout: Duration,
+    pub(crate) telemetry_path: String,
+}
+
+/// The page and the metrics; the lifecycle endpoints are the toolkit's.
+pub(crate) fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .route(&app.telemetry_path, get(metrics).layer(compression()))
+        .route("/", get(page::index))
+        .with_state(app)
+}
+
+#[derive(Debug, Deserialize)]
+struct Parameters {
+    /// Which names the metrics have.
+    names: Option<String>,
+}
+
+async fn metrics(
+    State(app): State<Arc<App>>,
+    Query(Parameters { names }): Query<Parameters>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(names) = names.filter(|names| names != "native") {
+        // To answer with other names than were asked for would look like lost series.
+        let message = if names == "mesos_exporter" {
+            "names=mesos_exporter is not yet in force\n"
+        } else {
+            "names must be native\n"
+        };
+        return (StatusCode::BAD_REQUEST, message).into_response();
+    }
+    let mut families = app.scraper.scrape(deadline(&headers, app.timeout)).await;
+    families.extend(app.checks.families());
+    let gathered = Families(families).into_registry();
+    let format = Format::negotiate(&headers);
+    response(format, render(&[&gathered, &app.own], format))
+}
