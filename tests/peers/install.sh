@@ -54,14 +54,20 @@ missing_packages() {
 # there already (container images have one) is left alone.
 install_packages() {
   local policy=/usr/sbin/policy-rc.d package
+  local apt_options=(-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
   export DEBIAN_FRONTEND=noninteractive
   if [ ! -e "$policy" ]; then
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
   fi
-  apt-get update -qq -o DPkg::Lock::Timeout=300
-  apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" >/dev/null
+  {
+    apt-get update -q "${apt_options[@]}" &&
+      apt-get install -y -q --no-install-recommends "${apt_options[@]}" "$@"
+  } >"$peers/apt.log" 2>&1 || {
+    tail -n 20 "$peers/apt.log" >&2
+    die "apt-get failed (above: the end of $peers/apt.log)"
+  }
   if [ -d /run/systemd/system ]; then
     for package in prometheus prometheus-alertmanager; do
       case " $* " in *" $package "*) systemctl disable --quiet "$package" || true ;; esac

@@ -141,10 +141,13 @@ impl Deployment {
         serde_json::from_value(answer["records"].take()).context("read the journal")
     }
 
-    /// Whether an alert of this name has come by webhook from `since` on.
+    /// Whether a firing alert of this name has come by webhook from `since` on,
+    /// as the journal has it.
     pub fn has_delivery(&self, alert: &str, since: Timestamp) -> Result<bool> {
-        let named = |record: &Value| record.to_string().contains(alert);
-        Ok(self.journal(since)?.iter().any(|r| r["kind"] == "webhook" && named(r)))
+        let is_it = |a: &Value| a["status"] == "firing" && a["labels"]["alertname"] == alert;
+        let records = self.journal(since)?;
+        let deliveries = records.iter().filter(|record| record["kind"] == "delivery");
+        Ok(deliveries.filter_map(|record| record["alerts"].as_array()).flatten().any(is_it))
     }
 
     /// What the remediator says of a host.
