@@ -13,7 +13,8 @@
 #     page and each line has an alert;
 #   * an alert about a host never loses its host (see the header of rules/hosts.yml);
 #   * alerts reach the receivers that they are meant for;
-#   * each series of Mesos in a rule is in the exporter's catalogue.
+#   * each series in a rule is exported: Mesos's are in the exporter's catalogue,
+#     Satellite's own in the source of a daemon.
 # Every problem is one line on stderr; then the exit is 1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -173,6 +174,10 @@ check_series() {
     local catalogue=../exporter/src/catalogue.csv name
     for name in $(cut -f8 <<<"$alerts" | grep -oE '\bmesos_[a-z0-9_]+' | sort -u); do
         cut -d, -f3 "$catalogue" | grep -qxF "$name" || problem "rules/: $name is not in exporter/src/catalogue.csv"
+    done
+    for name in $(cut -f8 <<<"$alerts" | grep -oE '\bsatellite_[a-z0-9_]+' | sort -u); do
+        grep -rqF "\"$name\"" ../exporter/src ../remediator/src ../crates/toolkit/src ||
+            problem "rules/: no source file of a daemon has $name"
     done
 }
 
