@@ -57,15 +57,28 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Parses the command line. The error is the code to return from `main`: 0 for
-/// `--help` and `--version`, 64 for anything that cannot be parsed; clap has then
-/// printed what is to be said.
+/// Parses the command line. The error is the code to return from `main`: 0 after
+/// `--help` and `--version`, 64 for what cannot be parsed; the reason has then been printed.
 pub fn parse_args<A: clap::Parser>() -> Result<A, ExitCode> {
     A::try_parse().map_err(|error| {
-        // A closed stdout or stderr leaves nobody to tell.
+        if error.use_stderr() {
+            let problem = Failure::usage(clap_problem(&error.render().to_string()));
+            return finish(A::command().get_name(), Err(problem));
+        }
+        // A closed stdout leaves nobody to tell.
         error.print().ok();
-        ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+        ExitCode::SUCCESS
     })
+}
+
+/// What clap says on several lines, on one, and without the usage that follows it.
+fn clap_problem(rendered: &str) -> String {
+    let lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    said.strip_prefix("error: ").unwrap_or(&said).to_owned()
 }
 
 /// Prints why the program `name` failed, if it did, to stderr, and gives its exit code.
@@ -113,6 +126,26 @@ mod tests {
         let failure = Failure::Usage(vec!["--a: bad\nforged".into(), "--b: bad".into()]);
         assert_eq!(failure.code(), 64);
         assert_eq!(failure.lines(), ["--a: bad\\nforged", "--b: bad"]);
+    }
+
+    #[test]
+    fn a_flag_that_cannot_be_parsed_is_one_line() {
+        #[derive(Debug, clap::Parser)]
+        struct Args {
+            #[arg(long = "log.format", value_parser = ["logfmt", "json"])]
+            format: Option<String>,
+        }
+        let rendered = |flag: &str| {
+            <Args as clap::Parser>::try_parse_from(["x", flag]).unwrap_err().render().to_string()
+        };
+        assert_eq!(
+            clap_problem(&rendered("--log.format=xml")),
+            "invalid value 'xml' for '--log.format <FORMAT>' [possible values: logfmt, json]"
+        );
+        assert_eq!(
+            clap_problem(&rendered("--log.forma=x")),
+            "unexpected argument '--log.forma' found tip: a similar argument exists: '--log.format'"
+        );
     }
 
     #[test]

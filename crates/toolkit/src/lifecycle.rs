@@ -126,11 +126,8 @@ impl Reloader {
             let reply = tokio::select! {
                 () = token.cancelled() => return,
                 _ = self.hangup.recv() => None,
-                request = self.requests.recv() => match request {
-                    Some(reply) => Some(reply),
-                    // Every handle is gone; SIGHUP still works.
-                    None => { self.hangup.recv().await; None }
-                },
+                // Without any handle left this arm rests, and SIGHUP still works.
+                Some(reply) = self.requests.recv() => Some(reply),
             };
             let outcome = load().await;
             self.note(outcome.is_ok(), Timestamp::now());
@@ -216,6 +213,18 @@ mod tests {
         readiness.set("merge", None);
         assert_eq!(call(router.clone(), "GET", "/-/ready").await.0, StatusCode::OK);
         assert_eq!(call(router, "GET", "/-/healthy").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn the_reloader_ends_with_its_token_also_when_nobody_can_ask_any_more() {
+        let (reload, reloader) = reload(&mut Registry::default(), Timestamp::UNIX_EPOCH).unwrap();
+        let token = CancellationToken::new();
+        let mut run = tokio::spawn(reloader.run(token.clone(), async || Ok(())));
+        drop(reload);
+        let short = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(short, &mut run).await.is_err(), "it ended by itself");
+        token.cancel();
+        tokio::time::timeout(crate::shutdown::GRACE, run).await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -1,0 +1,124 @@
+//! A Mesos process that answers each path as a test tells it to, also wrongly.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// How a path is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// 200 with this body.
+    Json(String),
+    /// Another status, with this body.
+    Status(u16, String),
+    /// 307 to this address.
+    Redirect(String),
+    /// 200, and the connection breaks off in the middle of this body.
+    Truncated(String),
+    /// Nothing, for ever.
+    Hang,
+}
+
+/// Runs until it is dropped. A path without an answer is 404.
+pub(crate) struct FakeMesos {
+    pub(crate) address: SocketAddr,
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for FakeMesos {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl FakeMesos {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answers = Arc::<Mutex<HashMap<String, Answer>>>::default();
+        let shared = Arc::clone(&answers);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, Arc::clone(&shared)));
+            }
+        });
+        Self { address, answers, task }
+    }
+
+    /// A master that answers as the recorded `leader` or `follower` did.
+    pub(crate) async fn master(recorded: &str) -> Self {
+        let fake = Self::start().await;
+        fake.record("/metrics/snapshot", &format!("{recorded}_metrics_snapshot"));
+        fake.record("/version", &format!("{recorded}_version"));
+        fake.record("/flags", &format!("{recorded}_flags"));
+        fake
+    }
+
+    /// An agent that answers as the recorded `agent` or `cgroups_agent` did.
+    pub(crate) async fn agent(recorded: &str) -> Self {
+        let fake = Self::start().await;
+        fake.record("/metrics/snapshot", &format!("{recorded}_metrics_snapshot"));
+        fake.record("/containers", &format!("{recorded}_containers"));
+        fake.record("/state", &format!("{recorded}_state"));
+        fake
+    }
+
+    fn record(&self, path: &str, file: &str) {
+        self.answer(path, Answer::Json(fixture(file)));
+    }
+
+    /// From now on `path` is answered so.
+    pub(crate) fn answer(&self, path: &str, answer: Answer) {
+        self.answers.lock().unwrap().insert(path.to_owned(), answer);
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// A recorded answer of a real Mesos 1.11.0.
+pub(crate) fn fixture(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap()
+}
+
+async fn serve(mut stream: TcpStream, answers: Arc<Mutex<HashMap<String, Answer>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap();
+    let answer = answers.lock().unwrap().get(path).cloned();
+    let response = match answer.unwrap_or(Answer::Status(404, String::new())) {
+        Answer::Json(body) => respond("200 OK", "", body.len(), &body),
+        Answer::Status(status, body) => respond(&format!("{status} X"), "", body.len(), &body),
+        Answer::Redirect(to) => respond("307 X", &format!("Location: {to}\r\n"), 0, ""),
+        Answer::Truncated(body) => respond("200 OK", "", body.len(), &body[..body.len() / 2]),
+        Answer::Hang => return std::future::pending().await,
+    };
+    // The exporter may have gone away, which is its own affair.
+    stream.write_all(response.as_bytes()).await.ok();
+}
+
+fn respond(status: &str, headers: &str, length: usize, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         {headers}Connection: close\r\n\r\n{body}"
+    )
+}
