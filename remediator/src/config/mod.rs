@@ -1,0 +1,142 @@
+//! The configuration file: read, checked in full, and complete.
+//!
+//! It takes three steps, each in a file of its own. [`tree`] reads the YAML and
+//! notes what no reader may guess at (a key given twice, a key without a value).
+//! [`raw`] is the shape of the file, every key optional, every value in its type.
+//! [`check`] fills in the defaults and judges what a value means.
+//!
+//! Each step goes on after a problem, so that a person sees all of them at once
+//! and not one with each attempt. What this version cannot do yet is refused,
+//! or, where it changes nothing about which hosts go off, told at the start
+//! ([`Config::not_in_force`]). It is never silently ignored.
+//!
+//! Nothing here looks at the machine: whether a folder exists or a peer answers
+//! shows at run time, and may change without the file.
+
+mod check;
+mod raw;
+mod tree;
+mod value;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use satellite_core::Policy;
+use satellite_toolkit::yaml::{self, Document, Problem};
+use url::Url;
+
+/// Everything that the remediator is told, with no default left to fill in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens; a loopback address.
+    pub listen: SocketAddr,
+    /// What people call the cluster. Selects nothing.
+    pub cluster: String,
+    /// Where its documents are kept.
+    pub store: EmbeddedStore,
+    /// Every configured Mesos master.
+    pub masters: Vec<Url>,
+    /// Every peer of Alertmanager.
+    pub alertmanagers: Vec<Url>,
+    /// Every Prometheus that may say that a host is well.
+    pub prometheus: Vec<Url>,
+    /// How often a round runs without a cause; 100 ms to 5 m.
+    pub reconcile_interval: Duration,
+    /// The port of every exporter, for service discovery.
+    pub exporter_port: u16,
+    /// The file that the masters read.
+    pub whitelist: WhitelistConfig,
+    /// What is done about alerts.
+    pub policy: Policy,
+    /// What the file asks for, by itself or by default, and this version does
+    /// not do yet. Said at the start.
+    pub not_in_force: Vec<NotInForce>,
+}
+
+/// The store of a remediator that is alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedStore {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Whether somebody has said that no other remediator serves this cluster.
+    pub single_writer: bool,
+}
+
+/// The file that the masters read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhitelistConfig {
+    /// Its absolute path.
+    pub file: PathBuf,
+    /// How often it is compared with the store; 100 ms to 5 m.
+    pub merge_interval: Duration,
+}
+
+/// A key whose value is understood and not acted upon yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotInForce {
+    /// Its path, such as `policy.storm`.
+    pub key: &'static str,
+    /// What does not happen therefore.
+    pub why: &'static str,
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// Every problem of the file, in the order of its lines, each as one line that
+/// is ready to be printed: `FILE:LINE:COL: key: what is wrong, what to do`.
+pub fn load(path: &Path) -> Result<Config, Vec<String>> {
+    let lines = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
+    let document = Document::read(path, yaml::MAX_BYTES).map_err(|problem| lines(vec![problem]))?;
+    check(&document).map_err(lines)
+}
+
+fn check(document: &Document) -> Result<Config, Vec<Problem>> {
+    let tree: tree::Tree = document.parse()?;
+    let mut complaints = Complaints::default();
+    let raw = tree.read_as::<raw::Raw>(&mut complaints);
+    let config = raw.and_then(|raw| check::config(raw, &mut complaints));
+    config.filter(|_| complaints.0.is_empty()).ok_or_else(|| complaints.located(document))
+}
+
+/// What is wrong, key by key.
+#[derive(Debug, Default)]
+struct Complaints(Vec<Complaint>);
+
+#[derive(Debug)]
+struct Complaint {
+    /// Written like `policy.rules[0].for`; empty for the file as a whole.
+    key: String,
+    message: String,
+}
+
+impl Complaints {
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Complaint { key: key.into(), message: message.into() });
+    }
+
+    /// Whether there is one of this key or of something in it.
+    fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|complaint| {
+            let inside = complaint.key.strip_prefix(key);
+            inside.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// As problems of the file, by line.
+    fn located(self, document: &Document) -> Vec<Problem> {
+        let located = |complaint: Complaint| {
+            let problem = document.problem(&complaint.key, &complaint.message);
+            // The file as a whole has no key that could stand before the message.
+            let message =
+                if complaint.key.is_empty() { complaint.message } else { problem.message };
+            Problem { message, ..problem }
+        };
+        let mut problems: Vec<Problem> = self.0.into_iter().map(located).collect();
+        problems.sort_by_key(|problem| problem.place);
+        problems
+    }
+}
