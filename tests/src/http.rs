@@ -44,19 +44,26 @@ pub fn post(url: &str, body: &Value) -> Result<String> {
     success(client().post(url).json(body).send().with_context(|| format!("POST {url}"))?)
 }
 
-/// `PUT url` with a JSON body; any 2xx. The answer's text.
-pub fn put(url: &str, body: &Value) -> Result<String> {
-    success(client().put(url).json(body).send().with_context(|| format!("PUT {url}"))?)
-}
-
 /// `DELETE url`; any 2xx. The answer's text.
 pub fn delete(url: &str) -> Result<String> {
     success(client().delete(url).send().with_context(|| format!("DELETE {url}"))?)
 }
 
-/// The status that `GET url` answers with, whatever it is.
-pub fn status(url: &str) -> Result<u16> {
-    Ok(client().get(url).send().with_context(|| format!("GET {url}"))?.status().as_u16())
+/// An answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, as text.
+    pub body: String,
+}
+
+/// `GET url`; an error only if there is no answer.
+pub fn get_any(url: &str) -> Result<Answer> {
+    let response = client().get(url).send().with_context(|| format!("GET {url}"))?;
+    let status = response.status().as_u16();
+    let body = response.text().with_context(|| format!("read the answer of {url}"))?;
+    Ok(Answer { status, body })
 }
 
 fn success(response: Response) -> Result<String> {

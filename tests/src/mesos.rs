@@ -3,7 +3,7 @@
 //! ready when a quorum of them is, and an agent when a master has it.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,12 +92,6 @@ impl Master {
         let elected = self.metrics()?["master/elected"].as_f64();
         Ok(elected.context("the metrics lack master/elected")? > 0.0)
     }
-
-    /// The agents as a leading master lists them: the `slaves` of `/master/slaves`.
-    pub fn agents(&self) -> Result<Vec<Value>> {
-        let mut answer = http::get(&format!("{}/master/slaves", self.url()))?;
-        serde_json::from_value(answer["slaves"].take()).context("read /master/slaves")
-    }
 }
 
 /// Waits until exactly one of `masters` leads, and says which.
@@ -137,7 +131,6 @@ pub struct Agent {
     hostname: String,
     ip: Ipv4Addr,
     port: u16,
-    folder: PathBuf,
 }
 
 /// Added to an agent's number for the last octet of its address.
@@ -176,7 +169,7 @@ impl Agent {
             .arg(ZOOKEEPER_SESSION)
             .args(options.flags);
         let process = Process::spawn(run, &name, command)?;
-        Ok(Self { process, hostname: options.hostname.to_owned(), ip, port, folder })
+        Ok(Self { process, hostname: options.hostname.to_owned(), ip, port })
     }
 
     /// The hostname that it registers.
@@ -192,10 +185,5 @@ impl Agent {
     /// `http://IP:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}:{}", self.ip, self.port)
-    }
-
-    /// Its folder in the run.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 }

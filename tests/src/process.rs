@@ -23,6 +23,9 @@ use crate::wait::wait_for;
 /// and more than any other peer takes.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
+/// Worth a remark: nothing in the tests has that much to finish.
+const SLOW_STOP: Duration = Duration::from_secs(3);
+
 /// How much of a log is shown when its process ended unexpectedly.
 const TAIL_LINES: usize = 15;
 
@@ -94,11 +97,6 @@ impl Process {
         &self.name
     }
 
-    /// Its process id while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
-    }
-
     /// Where its output goes.
     pub fn log(&self) -> &Path {
         &self.log
@@ -160,6 +158,9 @@ impl Process {
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+        if start.elapsed() > SLOW_STOP {
+            eprintln!("{} took {:.1?} to stop", self.name, start.elapsed());
         }
         Ok(())
     }

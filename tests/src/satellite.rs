@@ -5,11 +5,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use crate::http::{self, Answer};
+use crate::layout;
 use crate::process::Process;
 use crate::run::Run;
-use crate::{http, layout};
 
 /// A daemon binds its port within milliseconds of its start.
 const LISTENING_WITHIN: Duration = Duration::from_secs(30);
@@ -48,6 +49,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// What it answers to `GET path`, whatever the status.
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        http::get_any(&format!("{}{path}", self.url()))
+    }
+
     /// `http://IP:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -74,19 +80,9 @@ pub fn check_ok(exporter: &str) -> Result<Option<bool>> {
     Ok(value.map(|value| value.trim() == "1" || value.trim() == "1.0"))
 }
 
-/// What a run of `satctl` left.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Whether it exited 0.
-    pub success: bool,
-    /// What it printed.
-    pub stdout: String,
-    /// What it complained of.
-    pub stderr: String,
-}
-
-/// Runs `satctl` against `url`.
-pub fn satctl(url: &str, arguments: &[&str]) -> Result<Outcome> {
+/// Runs `satctl` against `url`, and gives back what it prints. An error if it does
+/// not exit 0.
+pub fn satctl(url: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(layout::built("satctl")?)
         .arg(format!("--url={url}"))
         .args(arguments)
@@ -94,11 +90,9 @@ pub fn satctl(url: &str, arguments: &[&str]) -> Result<Outcome> {
         .env_remove("SATCTL_TOKEN_FILE")
         .output()
         .context("run satctl")?;
-    Ok(Outcome {
-        success: output.status.success(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "satctl {arguments:?}: {}: {errors}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The hosts of a whitelist file, one per line; none if there is no file.

@@ -33,6 +33,8 @@ const CASES: &[(&str, Case)] = &[
     ("a_sick_host_leaves_whitelist_and_offers_and_returns_when_well", remediation::loop_closes),
     ("a_remediator_killed_during_an_outage_comes_back_to_the_same_verdict", remediation::killed),
     ("a_host_is_not_given_back_by_a_prometheus_that_knows_nothing_yet", remediation::amnesia),
+    ("a_person_overrules_automation_in_both_directions", remediation::overruled),
+    ("a_frozen_source_is_named_and_changes_nothing", remediation::blind),
     ("lost_tasks_hold_the_remediator", remediation::tasks_lost),
     ("a_full_cluster_holds_the_remediator", remediation::cpu_nearly_exhausted),
     ("a_cluster_without_a_leading_master_holds_the_remediator", remediation::no_elected_master),

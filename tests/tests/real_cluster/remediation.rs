@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
+use rustix::process::Signal;
 use satellite_tests::cluster::Cluster;
 use satellite_tests::deployment::{Deployment, HostView};
 use satellite_tests::framework::{Framework, Task};
-use satellite_tests::satellite::whitelist;
+use satellite_tests::satellite::{satctl, whitelist};
 use satellite_tests::wait::{holds_for, wait_for};
 
 use crate::Lab;
@@ -20,6 +21,12 @@ const BACK_WITHIN: Duration = Duration::from_secs(120);
 
 /// From the file to Mesos and through it: a read every 5 s, then allocations.
 const MESOS_WITHIN: Duration = Duration::from_secs(30);
+
+/// From a command to the file: a round and a merge, each every second.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Requests to a frozen process run into their timeout first.
+const BLIND_WITHIN: Duration = Duration::from_secs(60);
 
 /// For an alert on the cluster: the longest `for` of the rules is 15 s here.
 const ALERT_WITHIN: Duration = Duration::from_secs(60);
@@ -98,6 +105,69 @@ pub(crate) fn amnesia(lab: &mut Lab) -> Result<()> {
     })?;
     holds_for("off while sick", LONG_ENOUGH, || is_off(cluster, deployment, &patient))?;
     recover(cluster, deployment, &patient)
+}
+
+pub(crate) fn overruled(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    let url = deployment.remediator.url();
+    let listed = |host: &str| -> Result<bool> {
+        Ok(whitelist(cluster.whitelist())?.iter().any(|listed| listed == host))
+    };
+
+    // A well host off, and back.
+    satctl(&url, &["off", &patient, "--reason", "swapping its disk"])?;
+    wait_for("the host to be off in the file", SOON, || {
+        ensure!(!listed(&patient)?, "it is listed");
+        Ok(())
+    })?;
+    cluster.wait_not_offered(&patient, MESOS_WITHIN)?;
+    let explain = satctl(&url, &["explain", &patient])?;
+    ensure!(explain.contains("swapping its disk"), "the reason is missing: {explain}");
+    satctl(&url, &["clear", &patient])?;
+    cluster.wait_offered(&cluster.hosts(), MESOS_WITHIN)?;
+
+    // A sick host on, while its alert fires, until that is taken back.
+    fall_sick(cluster, deployment, &patient)?;
+    satctl(&url, &["on", &patient, "--reason", "the check is wrong"])?;
+    cluster.wait_offered(&cluster.hosts(), MESOS_WITHIN)?;
+    holds_for("on, by a person's word", LONG_ENOUGH, || -> Result<()> {
+        ensure!(listed(&patient)?, "automation took it off again");
+        Ok(())
+    })?;
+    satctl(&url, &["clear", &patient])?;
+    wait_for("automation to take it off again", OFF_WITHIN, || {
+        is_off(cluster, deployment, &patient)
+    })?;
+    recover(cluster, deployment, &patient)
+}
+
+pub(crate) fn blind(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, .. } = parts(lab)?;
+    let before = whitelist(cluster.whitelist())?;
+    for source in ["alertmanager", "prometheus"] {
+        let frozen = match source {
+            "alertmanager" => &deployment.alertmanager.process,
+            _ => &deployment.prometheus.process,
+        };
+        frozen.signal(Signal::STOP)?;
+        let named = wait_for(&format!("the remediator to miss {source}"), BLIND_WITHIN, || {
+            let ready = deployment.remediator.get("/-/ready")?;
+            ensure!(ready.status == 503 && ready.body.contains(source), "{ready:?}");
+            let metrics = deployment.remediator.get("/metrics")?.body;
+            let series =
+                |line: &&str| line.starts_with("satellite_source_blind{") && line.contains(source);
+            let blind = metrics.lines().find(series).context("the metric does not name it")?;
+            ensure!(blind.ends_with(" 1") || blind.ends_with(" 1.0"), "{blind}");
+            Ok(())
+        });
+        frozen.signal(Signal::CONT)?;
+        named?;
+        deployment.wait_ready()?;
+        ensure!(whitelist(cluster.whitelist())? == before, "blindness changed the file");
+    }
+    deployment.wait_scraped()
 }
 
 pub(crate) fn tasks_lost(lab: &mut Lab) -> Result<()> {
