@@ -71,6 +71,8 @@ pub(super) fn config(raw: Raw, complaints: &mut Complaints) -> Option<Config> {
     let whitelist = whitelist_file(whitelist, complaints);
     let alertmanagers = urls("alertmanagers", raw.alertmanagers, complaints);
     let prometheus = urls("prometheus", raw.prometheus, complaints);
+    let exporter_port = exporter_port(raw.exporter_port, complaints);
+    // Everything has been judged before the first `?` ends this.
     Some(Config {
         listen: raw.listen.map_or_else(|| DEFAULT_LISTEN.into(), |Text(address)| address),
         cluster: raw.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.into()),
@@ -79,7 +81,7 @@ pub(super) fn config(raw: Raw, complaints: &mut Complaints) -> Option<Config> {
         alertmanagers: alertmanagers?,
         prometheus: prometheus?,
         reconcile_interval,
-        exporter_port: exporter_port(raw.exporter_port, complaints),
+        exporter_port,
         whitelist: whitelist?,
         policy: policy?,
         not_in_force,
@@ -206,7 +208,7 @@ fn names_a_file(path: &Path) -> bool {
 fn urls(key: &str, raw: Option<List<Text<Url>>>, complaints: &mut Complaints) -> Option<Vec<Url>> {
     let raw = raw.unwrap_or_default();
     if raw.is_empty() && !complaints.has(key) {
-        complaints.add(key, format!("is required; list {} at least", Url::FORM));
+        complaints.add(key, "is required; list at least one URL such as \"http://10.0.0.1:5050\"");
         return None;
     }
     let mut urls = Vec::new();
@@ -283,6 +285,8 @@ fn policy(
         Some(raw::NewHosts::Off) => NewHosts::Off,
     };
     let retire_after = whitelist.retire_after.as_ref().map(|Text(wait)| Text(*wait));
+    let retire_after =
+        above_zero("whitelist.retire_after", retire_after, DEFAULT_RETIRE_AFTER, complaints);
     Some(Policy {
         host_label,
         watchdogs,
@@ -295,12 +299,7 @@ fn policy(
         max_off_per_hour: count(budget.max_off_per_hour, DEFAULT_MAX_OFF_PER_HOUR),
         min_hosts: whitelist.min_hosts.as_ref().map_or_else(default_floor, |floor| floor.0),
         new_hosts,
-        retire_after: above_zero(
-            "whitelist.retire_after",
-            retire_after,
-            DEFAULT_RETIRE_AFTER,
-            complaints,
-        ),
+        retire_after,
         rules: rules?,
     })
 }

@@ -4,6 +4,8 @@
 //! with all of its problems, as they are printed. `UPDATE_GOLDEN=1` writes those
 //! anew; read the difference before it is committed.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     env, fs,
     net::SocketAddr,
