@@ -1,9 +1,9 @@
 //! Mesos master, agent and task container metrics for Prometheus.
 //!
 //! One exporter runs on every node, beside the master, the agent or both. A scrape goes
-//! `http` → [`scrape`] → [`sources`] (ask Mesos, decode) → [`families`] (pure, by the
-//! [`catalogue`]) → the toolkit's exposition. Nothing is gathered between scrapes save the
-//! results of the host [`checks`], and nothing that Mesos said is kept after one, save the
+//! `http` → `scrape` → `sources` (ask Mesos, decode) → `families` (pure, by the
+//! `catalogue`) → the toolkit's exposition. Nothing is gathered between scrapes save the
+//! results of the host `checks`, and nothing that Mesos said is kept after one, save the
 //! names of containers.
 
 mod args;
@@ -16,7 +16,7 @@ mod page;
 mod scrape;
 mod sources;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -92,9 +92,11 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
 }
 
 /// A reload: the file is read and judged as a whole, then its checks replace the old.
-async fn load_checks(path: Option<impl AsRef<Path>>, checks: Arc<Checks>) -> Result<(), String> {
+async fn load_checks(path: Option<PathBuf>, checks: Arc<Checks>) -> Result<(), String> {
     let Some(path) = path else { return Ok(()) };
-    let file = FileConfig::load(path.as_ref()).map_err(|problems| {
+    // On a thread that may block: the file may lie on a disk that is slow or gone.
+    let read = tokio::task::spawn_blocking(move || FileConfig::load(&path));
+    let file = read.await.map_err(|error| error.to_string())?.map_err(|problems| {
         problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     })?;
     checks.apply(file.checks).await;

@@ -24,7 +24,7 @@ pub fn register(registry: &mut Registry, version: &'static str) {
     if let Some(revision) = REVISION {
         labels.push("revision", revision);
     }
-    let mut build = Family::new("satellite_build_info", "Which Satellite this is", Kind::Info);
+    let mut build = Family::new("satellite_build_info", "Which Satellite this is.", Kind::Info);
     build.push(labels, 1.0);
     registry.register_collector(Box::new(Families(vec![build])));
     registry.register_collector(Box::new(Process));
@@ -50,22 +50,22 @@ fn families() -> Vec<Family> {
     let values = [
         (
             "process_cpu_seconds_total",
-            "User and system CPU time spent, in seconds",
+            "User and system CPU time spent, in seconds.",
             stat.as_ref().map(|s| s.cpu_ticks / ticks),
         ),
         (
             "process_resident_memory_bytes",
-            "Memory held in RAM",
+            "Memory held in RAM.",
             stat.as_ref().map(|s| s.resident_pages * page_size() as f64),
         ),
         (
             "process_virtual_memory_bytes",
-            "Size of the address space",
+            "Size of the address space.",
             stat.as_ref().map(|s| s.virtual_bytes),
         ),
-        ("process_start_time_seconds", "When the process started, in seconds since 1970", started),
-        ("process_open_fds", "Open file descriptors", open_fds),
-        ("process_max_fds", "Most file descriptors that may be open", max_fds),
+        ("process_start_time_seconds", "When the process started, in seconds since 1970.", started),
+        ("process_open_fds", "Open file descriptors.", open_fds),
+        ("process_max_fds", "Most file descriptors that may be open.", max_fds),
     ];
     let family = |(name, help, value): (&'static str, &'static str, Option<f64>)| {
         let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
