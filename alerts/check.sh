@@ -171,9 +171,10 @@ check_runbooks() {
 
 # A rule over a series that nobody exports is silent for ever.
 check_series() {
-    local catalogue=../exporter/src/catalogue.csv name
+    local exported name
+    exported=$(cut -d, -f3 ../exporter/src/catalogue.csv)
     for name in $(cut -f8 <<<"$alerts" | grep -oE '\bmesos_[a-z0-9_]+' | sort -u); do
-        cut -d, -f3 "$catalogue" | grep -qxF "$name" || problem "rules/: $name is not in exporter/src/catalogue.csv"
+        grep -qxF "$name" <<<"$exported" || problem "rules/: $name is not in exporter/src/catalogue.csv"
     done
     for name in $(cut -f8 <<<"$alerts" | grep -oE '\bsatellite_[a-z0-9_]+' | sort -u); do
         grep -rqF "\"$name\"" ../exporter/src ../remediator/src ../crates/toolkit/src ||
