@@ -16,7 +16,6 @@ use crate::{
     host::HostName,
     policy::{Action, Rule},
     time::later,
-    whitelist,
 };
 
 /// A host that a rule would take out.
@@ -122,7 +121,7 @@ impl<'a> Round<'a> {
             outlook.block(Block::NoLeader(reason.clone()));
         }
         let Some(document) = self.document(host.as_str()).cloned() else { return false };
-        if !whitelist::in_inventory(&document, self.policy, self.now.wall) {
+        if !self.is_in_inventory(&document) {
             outlook.block(Block::NotInInventory);
         }
         for hold in self.holds.iter().filter(|hold| hold.blocks) {
@@ -138,7 +137,8 @@ impl<'a> Round<'a> {
     fn ask_budget(&self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) {
         let budget = self.budget;
         // The candidate itself may be unreachable and thus counted already.
-        let others_away = budget.away - usize::from(!self.is_reachable(host, document));
+        let counted = self.is_in_inventory(document) && !self.is_reachable(host, document);
+        let others_away = budget.away - usize::from(counted);
         if others_away + 1 > budget.limit {
             let (inventory, limit) = (budget.inventory, budget.limit);
             outlook.block(Block::Budget { away: others_away, inventory, limit });

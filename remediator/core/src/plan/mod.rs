@@ -425,7 +425,7 @@ impl<'a> Round<'a> {
     fn count_budget(&mut self) {
         let (mut inventory, mut away, mut on) = (0, 0, 0);
         for (host, document) in self.documents() {
-            if !whitelist::in_inventory(document, self.policy, self.now.wall) {
+            if !self.is_in_inventory(document) {
                 continue;
             }
             let is_on = document.verdict() == Verdict::On;
@@ -449,6 +449,10 @@ impl<'a> Round<'a> {
             .map(|(source, reason)| {
                 let known = self.former_memory.blind_since.get(&source);
                 let since = known.copied().unwrap_or(self.now.wall);
+    fn is_in_inventory(&self, document: &HostDocument) -> bool {
+        whitelist::in_inventory(document, self.policy, self.now.wall)
+    }
+
                 self.memory.blind_since.insert(source.clone(), since);
                 Blindness { source, reason, since }
             })
