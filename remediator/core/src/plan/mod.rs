@@ -92,7 +92,7 @@ pub struct Plan {
     pub blind: Vec<Blindness>,
     /// The holds there are.
     pub holds: Vec<HoldStatus>,
-    /// The budget after this plan.
+    /// The budget after this plan; what comes back by it still counts as away.
     pub budget: Budget,
     /// Alerts that a rule acts upon and that name no host of the inventory.
     pub unmatched: BTreeSet<Unmatched>,
@@ -320,11 +320,11 @@ pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, n
     let sightings = sightings::sort(&round);
     round.remember_alerts(&sightings);
     round.judge_holds(&sightings);
-    round.count_budget();
     round.judge_returning(&sightings);
     round.judge_leaving(&sightings);
     round.finish(sightings)
 }
+    round.count_budget();
 
 /// The working state of one round.
 struct Round<'a> {
@@ -421,14 +421,17 @@ impl<'a> Round<'a> {
         self.blind.entry(source).or_insert(reason);
     }
 
-    /// Counts who is there, who is away and who is on.
+    /// Counts who is there, who is away and who is on. A host that goes in this
+    /// round counts as away already, and one that comes back counts as away
+    /// still: readers may see one document before the other.
     fn count_budget(&mut self) {
         let (mut inventory, mut away, mut on) = (0, 0, 0);
         for (host, document) in self.documents() {
             if !self.is_in_inventory(document) {
                 continue;
             }
-            let is_on = document.verdict() == Verdict::On;
+            let former = self.hosts.get(host).map_or(Verdict::On, HostDocument::verdict);
+            let is_on = former == Verdict::On && document.verdict() == Verdict::On;
             inventory += 1;
             on += usize::from(is_on);
             away += usize::from(!is_on || !self.is_reachable(host, document));
