@@ -206,9 +206,10 @@ impl Round<'_> {
     }
 }
 
-/// The id of a manual event whose time is over.
+/// The id of the oldest manual event whose time is over. An older one goes
+/// first, so that it does not take over from a newer one that ends with it.
 fn expired_event(document: &HostDocument, now: Timestamp) -> Option<String> {
     let over = |event: &ManualEvent| event.expires_at().is_some_and(|at| at <= now);
-    let expired = document.manual_events.iter().find(|(_, event)| over(event));
-    expired.map(|(id, _)| id.clone())
+    let expired = document.manual_events.iter().filter(|(_, event)| over(event));
+    expired.min_by_key(|(id, event)| (event.time, *id)).map(|(id, _)| id.clone())
 }
