@@ -133,6 +133,16 @@ impl HostDocument {
         newest.map(|(id, event)| (id.as_str(), event))
     }
 
+    /// Takes a manual event away. Where an older `on` decides then, it sets causes
+    /// aside as it did when it was said: they passed no gate.
+    pub(crate) fn remove_event(&mut self, id: &str) -> Option<ManualEvent> {
+        let event = self.manual_events.remove(id)?;
+        if self.ruling_event().is_some_and(|(_, ruling)| ruling.state == Verdict::On) {
+            self.causes.clear();
+        }
+        Some(event)
+    }
+
     /// Appends a transition and keeps `off_since` in step with it.
     pub(crate) fn note_transition(&mut self, before: Verdict, record: &Record) {
         let after = self.verdict();

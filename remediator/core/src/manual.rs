@@ -62,7 +62,7 @@ pub fn take_back(
     now: Timestamp,
 ) -> Result<Record, Refusal> {
     let before = document.verdict();
-    let event = document.manual_events.remove(id).ok_or(Refusal::NoSuchEvent)?;
+    let event = document.remove_event(id).ok_or(Refusal::NoSuchEvent)?;
     let reason = format!("manual {} of {} taken back: {}", event.state, event.author, event.reason);
     Ok(finish(document, before, now, author.to_owned(), reason))
 }

@@ -68,7 +68,7 @@ impl Round<'_> {
                 return outlook.wait(until, Block::JustStarted(until));
             }
             let mut without = document.clone();
-            let Some(event) = without.manual_events.remove(&id) else { return };
+            let Some(event) = without.remove_event(&id) else { return };
             let (before, after) = (document.verdict(), without.verdict());
             if (before, after) == (Verdict::Off, Verdict::On)
                 && !self.is_well(host, &without, outlook)
@@ -86,7 +86,7 @@ impl Round<'_> {
             self.change(
                 host,
                 |it| {
-                    it.manual_events.remove(&id);
+                    it.remove_event(&id);
                 },
                 Some(record),
             );
