@@ -73,15 +73,7 @@ impl<'a> Round<'a> {
     ) -> Option<(&'a Rule, Sighting<'a>)> {
         let mut ready = None;
         let mut short = Vec::new();
-        for (key, sighting) in
-            sightings.of_host(&candidate.host).filter(|(_, it)| it.is_suppressed())
-        {
-            outlook.block(Block::Suppressed {
-                alertname: key.alertname.clone(),
-                why: sighting.why_suppressed(),
-                peer: sighting.peer.to_owned(),
-            });
-        }
+        outlook.blocked_by.extend(sightings.freezes(&candidate.host));
         for (key, rule, sighting) in &candidate.alerts {
             let needed = sightings::wanted_firing(self.policy, &rule.name);
             let fired = self.count_firing(key, sighting);

@@ -29,7 +29,7 @@ impl Round<'_> {
         for host in special {
             let mut outlook = Outlook::default();
             self.note_causes(&host, sightings);
-            self.expire_events(&host, &mut outlook);
+            self.expire_events(&host, sightings, &mut outlook);
             self.give_back(&host, sightings, &mut outlook);
             self.outlooks.insert(host, outlook);
         }
@@ -59,7 +59,7 @@ impl Round<'_> {
 
     /// Ends manual events whose time is over. An `off` ends only on evidence if
     /// its end would put the host back.
-    fn expire_events(&mut self, host: &HostName, outlook: &mut Outlook) {
+    fn expire_events(&mut self, host: &HostName, sightings: &Sightings<'_>, outlook: &mut Outlook) {
         let Some(document) = self.document(host.as_str()) else { return };
         let mut document = document.clone();
         while let Some(id) = expired_event(&document, self.now.wall) {
@@ -70,10 +70,11 @@ impl Round<'_> {
             let mut without = document.clone();
             let Some(event) = without.remove_event(&id) else { return };
             let (before, after) = (document.verdict(), without.verdict());
-            if (before, after) == (Verdict::Off, Verdict::On)
-                && !self.is_well(host, &without, outlook)
-            {
-                return;
+            if (before, after) == (Verdict::Off, Verdict::On) {
+                outlook.blocked_by.extend(sightings.freezes(host));
+                if !self.is_well(host, &without, outlook) || !outlook.blocked_by.is_empty() {
+                    return;
+                }
             }
             let what = match (before, after) {
                 (Verdict::Off, Verdict::On) => What::On,
@@ -118,13 +119,7 @@ impl Round<'_> {
         }
         let blocks_before = outlook.blocked_by.len();
         self.judge_causes(host, &document, sightings, outlook);
-        for (key, sighting) in sightings.of_host(host).filter(|(_, it)| it.is_suppressed()) {
-            outlook.block(Block::Suppressed {
-                alertname: key.alertname.clone(),
-                why: sighting.why_suppressed(),
-                peer: sighting.peer.to_owned(),
-            });
-        }
+        outlook.blocked_by.extend(sightings.freezes(host));
         let well = self.is_well(host, &document, outlook);
         self.judge_min_off(host, &document, outlook);
         if !well || outlook.blocked_by.len() > blocks_before {

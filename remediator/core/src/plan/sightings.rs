@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Round, Unmatched, absence::AlertKey};
+use super::{Block, Round, Unmatched, absence::AlertKey};
 use crate::{
     document::{Evidence, HostDocument},
     facts::{Alert, Suppression},
@@ -61,6 +61,16 @@ impl<'a> Sightings<'a> {
             .range(first..)
             .take_while(move |(key, _)| key.host.as_ref() == Some(host))
             .flat_map(|(key, sightings)| sightings.iter().map(move |sighting| (key, sighting)))
+    }
+
+    /// What is kept quiet of the host, and so freezes it in both directions.
+    pub(super) fn freezes(&self, host: &HostName) -> impl Iterator<Item = Block> {
+        let quiet = self.of_host(host).filter(|(_, sighting)| sighting.is_suppressed());
+        quiet.map(|(key, sighting)| Block::Suppressed {
+            alertname: key.alertname.clone(),
+            why: sighting.why_suppressed(),
+            peer: sighting.peer.to_owned(),
+        })
     }
 }
 
