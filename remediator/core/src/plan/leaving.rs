@@ -75,6 +75,10 @@ impl<'a> Round<'a> {
         let mut short = Vec::new();
         outlook.blocked_by.extend(sightings.freezes(&candidate.host));
         for (key, rule, sighting) in &candidate.alerts {
+            // Nor is its time under a silence counted.
+            if sightings.of(key).iter().any(Sighting::is_suppressed) {
+                continue;
+            }
             let needed = sightings::wanted_firing(self.policy, &rule.name);
             let fired = self.count_firing(key, sighting);
             if fired >= needed {
