@@ -363,7 +363,7 @@ pub enum What {
     Off,
     /// A host that was off got one more cause.
     Cause,
-    /// The causes of a host are gone; its default keeps it off.
+    /// The causes of a host are gone; a person or its default keeps it off.
     Cleared,
     /// A person said something of it that did not change its verdict.
     Said,

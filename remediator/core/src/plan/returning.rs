@@ -128,9 +128,9 @@ impl Round<'_> {
         let names: Vec<&str> =
             document.alert_causes().map(|(_, _, evidence)| evidence.alertname.as_str()).collect();
         let reason = format!("{} is gone, and the host is well", names.join(", "));
-        let what = match document.default {
-            Verdict::On => What::On,
-            Verdict::Off => What::Cleared,
+        let what = match document.ruling_event() {
+            None if document.default == Verdict::On => What::On,
+            _ => What::Cleared,
         };
         let mut record = self.record(what, &reason);
         record.rule = document.alert_causes().next().map(|(rule, _, _)| rule.to_owned());
