@@ -219,6 +219,9 @@ pub enum Block {
     /// It was there before this store.
     #[error("it was not in the whitelist when Satellite began: `satctl on` lists it")]
     Imported,
+    /// It is new, and new hosts start off.
+    #[error("new hosts wait for a person here (whitelist.new_hosts): `satctl on` lists it")]
+    OffByDefault,
     /// The alert that took it off is still there.
     #[error("{alertname} fires at {peer}")]
     Fires {

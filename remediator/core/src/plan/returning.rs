@@ -114,7 +114,10 @@ impl Round<'_> {
             let former = self.former_memory.off_since.get(host).copied();
             self.memory.off_since.insert(host.clone(), former.unwrap_or(self.now.uptime));
         }
-        if document.causes.is_empty() || document.automatic_verdict() == Verdict::On {
+        if document.causes.is_empty() {
+            if document.verdict() == Verdict::Off && document.ruling_event().is_none() {
+                outlook.block(Block::OffByDefault);
+            }
             return;
         }
         let blocks_before = outlook.blocked_by.len();
