@@ -77,7 +77,6 @@ impl Round<'_> {
     ) -> Option<HoldStatus> {
         let former = self.former_memory.held_since.get(key).copied();
         let held_since = former.unwrap_or(self.now.uptime);
-        self.memory.held_since.insert(key.clone(), held_since);
         let max_hold = max_hold(self.policy.rule_named(&hold.rule));
         let over_at = max_hold.map(|max| held_since + max);
         let (mut blocks, mut note) = match presence {
@@ -92,6 +91,7 @@ impl Round<'_> {
                 (true, format!("it must stay gone until {until:.0}"))
             }
         };
+        self.memory.held_since.insert(key.clone(), held_since);
         if over_at.is_some_and(|over| self.now.uptime >= over) && blocks {
             blocks = false;
             note = format!("{note}; it has held for longer than its max_hold and blocks no more");
