@@ -15,7 +15,7 @@ use crate::{
     facts::{Alertmanager, Answer},
     host::HostName,
     policy::Policy,
-    time::{Now, later, since},
+    time::{Now, earlier, later, since},
 };
 
 /// Prometheus sends an alert with an end so many resend delays ahead.
@@ -58,8 +58,9 @@ pub(super) enum Presence {
 
 /// Whether one Alertmanager's silence means anything.
 pub(super) struct Peer {
-    /// Whether it answers, has joined its peers and has run long enough.
-    trusted: Result<(), String>,
+    /// Since when it has run long enough to have been told all that fires;
+    /// an error unless it answers, has joined its peers and has run so long.
+    warm_since: Result<Timestamp, String>,
     /// When every Watchdog had last been sent to it, or which one it lacks.
     heard: Result<Timestamp, String>,
 }
@@ -73,43 +74,65 @@ impl Peer {
         });
         // Without a Watchdog nothing is ever heard.
         let heard = heard.reduce(|a, b| Ok(a?.min(b?))).unwrap_or(Ok(Timestamp::MIN));
-        Self { trusted: trust(answer, policy, now), heard }
+        Self { warm_since: warm_since(answer, policy, now), heard }
     }
 
     /// Whether an alert that it does not show may be gone.
+    ///
+    /// A Prometheus may have died after it had sent the Watchdog to a restarted
+    /// Alertmanager and before it sent the rest: only a Watchdog that was sent
+    /// when all had been told proves that.
     pub(super) fn believed(&self) -> Result<Timestamp, String> {
-        self.trusted.clone()?;
-        self.heard.clone().map_err(|watchdog| format!("does not show the Watchdog {watchdog}"))
+        let warm_since = self.warm_since.clone()?;
+        let lacks = |watchdog| format!("does not show the Watchdog {watchdog}");
+        let heard = self.heard.clone().map_err(lacks)?;
+        if heard < warm_since {
+            return Err(format!("has not been sent every Watchdog since {warm_since:.0}"));
+        }
+        Ok(heard)
+    }
+
+    /// Why it cannot be believed, if that is not for the lack of a Watchdog.
+    fn own_fault(&self) -> Option<String> {
+        match (&self.warm_since, &self.heard) {
+            (Err(reason), _) => Some(reason.clone()),
+            (Ok(_), Err(_)) => None,
+            (Ok(_), Ok(_)) => self.believed().err(),
+        }
     }
 }
 
-fn trust(answer: &Answer<Alertmanager>, policy: &Policy, now: Now) -> Result<(), String> {
+fn warm_since(
+    answer: &Answer<Alertmanager>,
+    policy: &Policy,
+    now: Now,
+) -> Result<Timestamp, String> {
     let answer = answer.as_ref().map_err(|reason| format!("does not answer: {reason}"))?;
     let warm = policy.resend_delay * WARM_RESENDS;
     if !answer.settled {
         return Err("has not settled with its peers yet".into());
     }
+    let at = later(earlier(now.wall, answer.uptime), warm);
     if answer.uptime <= warm {
-        let at = later(now.wall, warm.saturating_sub(answer.uptime));
         return Err(format!("was started too lately to know all alerts, until {at:.0}"));
     }
-    Ok(())
+    Ok(at)
 }
 
 impl Round<'_> {
     /// Says which Alertmanagers cannot be believed.
     pub(super) fn name_blind_alertmanagers(&mut self) {
-        let peers: Vec<(String, Result<(), String>, Option<String>)> = self
+        let peers: Vec<(String, Option<String>, Option<String>)> = self
             .peers
             .iter()
-            .map(|(url, peer)| (url.to_string(), peer.trusted.clone(), peer.heard.clone().err()))
+            .map(|(url, peer)| (url.to_string(), peer.own_fault(), peer.heard.clone().err()))
             .collect();
-        for (url, trusted, missing) in peers {
+        for (url, fault, missing) in peers {
             let answers = self.facts.alertmanagers.get(&url).is_some_and(Result::is_ok);
             if let Some(watchdog) = missing.filter(|_| answers) {
                 self.blind(format!("watchdog/{watchdog}"), format!("not shown by {url}"));
             }
-            if let Err(reason) = trusted {
+            if let Some(reason) = fault {
                 self.blind(format!("alertmanager/{url}"), reason);
             }
         }
