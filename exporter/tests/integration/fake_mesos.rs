@@ -10,8 +10,12 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
+    time::timeout,
 };
+
+use crate::exporter::PATIENCE;
 
 /// How a path is answered.
 #[derive(Clone, Debug)]
@@ -32,6 +36,7 @@ pub(crate) enum Answer {
 pub(crate) struct FakeMesos {
     pub(crate) address: SocketAddr,
     answers: Arc<Mutex<HashMap<String, Answer>>>,
+    asked: watch::Receiver<Vec<String>>,
     task: JoinHandle<()>,
 }
 
@@ -47,13 +52,14 @@ impl FakeMesos {
         let address = listener.local_addr().unwrap();
         let answers = Arc::<Mutex<HashMap<String, Answer>>>::default();
         let shared = Arc::clone(&answers);
+        let (told, asked) = watch::channel(Vec::new());
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
+                tokio::spawn(serve(stream, Arc::clone(&shared), told.clone()));
             }
         });
-        Self { address, answers, task }
+        Self { address, answers, asked, task }
     }
 
     /// A master that answers as the recorded `leader` or `follower` did.
@@ -83,6 +89,13 @@ impl FakeMesos {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
+    /// Waits until somebody has asked for `path`.
+    pub(crate) async fn wait_for_request(&self, path: &str) {
+        let mut asked = self.asked.clone();
+        let seen = asked.wait_for(|paths| paths.iter().any(|asked| asked == path));
+        timeout(PATIENCE, seen).await.expect("nobody asked for it").unwrap();
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -94,7 +107,11 @@ pub(crate) fn fixture(name: &str) -> String {
     std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap()
 }
 
-async fn serve(mut stream: TcpStream, answers: Arc<Mutex<HashMap<String, Answer>>>) {
+async fn serve(
+    mut stream: TcpStream,
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
+    told: watch::Sender<Vec<String>>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -104,6 +121,7 @@ async fn serve(mut stream: TcpStream, answers: Arc<Mutex<HashMap<String, Answer>
     }
     let head = String::from_utf8(head).unwrap();
     let path = head.split(' ').nth(1).unwrap();
+    told.send_modify(|paths| paths.push(path.to_owned()));
     let answer = answers.lock().unwrap().get(path).cloned();
     let response = match answer.unwrap_or(Answer::Status(404, String::new())) {
         Answer::Json(body) => respond("200 OK", "", body.len(), &body),

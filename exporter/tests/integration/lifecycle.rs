@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::{
     exporter::{Exporter, PATIENCE, command, run_to_end},
-    fake_mesos::FakeMesos,
+    fake_mesos::{Answer, FakeMesos},
 };
 
 /// An address at which nobody is asked anything.
@@ -125,6 +125,25 @@ async fn sigterm_ends_it_in_time_and_takes_a_running_check_with_it() {
         assert!(asked.elapsed().as_secs() < 10, "{:?}", asked.elapsed());
         assert!(!std::fs::exists(format!("/proc/{pid}")).unwrap(), "the check still runs");
     }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_although_a_scrape_is_still_in_flight() {
+    let agent = FakeMesos::agent("agent").await;
+    agent.answer("/state", Answer::Hang);
+    let url = format!("--mesos.agent={}", agent.url());
+    let mut exporter = Exporter::start(&[&url, "--mesos.timeout=1h"]).await;
+    let metrics = format!("{}/metrics", exporter.url);
+    let scrape = tokio::spawn(reqwest::get(metrics));
+    agent.wait_for_request("/state").await;
+    exporter.signal(Signal::TERM);
+    exporter.wait_for_log(r#"msg="Ending" signal=SIGTERM"#).await;
+    let asked = Instant::now();
+    exporter.signal(Signal::INT);
+    let status = timeout(PATIENCE, exporter.child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(asked.elapsed().as_secs() < 5, "{:?}", asked.elapsed());
+    assert!(scrape.await.unwrap().is_err());
 }
 
 #[tokio::test]
