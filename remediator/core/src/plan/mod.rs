@@ -324,10 +324,10 @@ pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, n
     round.remember_alerts(&sightings);
     round.judge_holds(&sightings);
     round.judge_returning(&sightings);
+    round.count_budget();
     round.judge_leaving(&sightings);
     round.finish(sightings)
 }
-    round.count_budget();
 
 /// The working state of one round.
 struct Round<'a> {
@@ -449,16 +449,16 @@ impl<'a> Round<'a> {
         };
     }
 
+    fn is_in_inventory(&self, document: &HostDocument) -> bool {
+        whitelist::in_inventory(document, self.policy, self.now.wall)
+    }
+
     fn finish(mut self, sightings: sightings::Sightings<'_>) -> Plan {
         let blind = std::mem::take(&mut self.blind)
             .into_iter()
             .map(|(source, reason)| {
                 let known = self.former_memory.blind_since.get(&source);
                 let since = known.copied().unwrap_or(self.now.wall);
-    fn is_in_inventory(&self, document: &HostDocument) -> bool {
-        whitelist::in_inventory(document, self.policy, self.now.wall)
-    }
-
                 self.memory.blind_since.insert(source.clone(), since);
                 Blindness { source, reason, since }
             })
