@@ -1,1 +1,33 @@
 //! Takes sick hosts out of the Mesos whitelist and gives them back.
+//!
+//! This crate is the shell around `satellite-core`, which decides. A delivery
+//! from Alertmanager or a command only wakes the loop; each round then reads
+//! the facts as they are now, has the core decide, and carries the plan out:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`daemon`] | puts everything together, starts it and ends it |
+//! | [`config`] | reads the configuration: every problem at once |
+//! | [`sources`] | asks Alertmanager, Prometheus and Mesos |
+//! | [`reconcile`] | one round: gather, decide, write |
+//! | [`ledger`] | the documents, and the one way to change them |
+//! | [`store`] | where documents are kept |
+//! | [`journal`] | the audit record of this instance |
+//! | [`merge`] | writes the whitelist file, and nothing else does |
+//! | [`api`] | webhook, REST, service discovery, metrics, page |
+
+mod api;
+mod args;
+mod clock;
+pub mod config;
+mod daemon;
+mod gather;
+mod journal;
+mod ledger;
+mod merge;
+mod reconcile;
+mod sources;
+mod store;
+
+pub use args::Args;
+pub use daemon::run;

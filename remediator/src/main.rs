@@ -1,3 +1,19 @@
-//! Takes sick hosts out of the Mesos whitelist and gives them back.
+//! The binary: arguments, logs, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use satellite_remediator::{Args, run};
+use satellite_toolkit::{
+    exit::{finish, parse_args},
+    logging,
+};
+
+fn main() -> ExitCode {
+    match parse_args::<Args>() {
+        Ok(args) => {
+            logging::init(&args.log);
+            finish("satellite-remediator", run(&args))
+        }
+        Err(code) => code,
+    }
+}

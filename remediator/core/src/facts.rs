@@ -111,7 +111,7 @@ pub struct ActiveAlert {
     pub labels: Labels,
     /// Whether it fires, or waits for its `for`.
     pub firing: bool,
-    /// The value of its expression, as Prometheus writes it.
+    /// The value of its expression, as people write it.
     pub value: String,
 }
 

@@ -43,6 +43,15 @@ impl Policy {
         self.rules.iter().find(|rule| rule.matchers.matches(labels))
     }
 
+    /// What an alert says of its host, if a rule would take a host off for it;
+    /// empty where the label is missing.
+    #[must_use]
+    pub fn accused<'a>(&self, labels: &'a Labels) -> Option<&'a str> {
+        let takes_off = |rule: &Rule| matches!(rule.action, Action::Off { .. });
+        self.rule_for(labels).filter(|rule| takes_off(rule))?;
+        Some(labels.get(&self.host_label).map_or("", String::as_str))
+    }
+
     /// The rule of that name, which a reload may have taken away.
     #[must_use]
     pub fn rule_named(&self, name: &str) -> Option<&Rule> {

@@ -140,3 +140,34 @@ impl Complaints {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = include_str!("../../tests/config/documented.good.yml");
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            check(&Document::new("x.yml", text)).ok();
+        }
+
+        /// Each problem stays on a line of its own, whatever was written.
+        #[test]
+        fn no_damage_to_a_good_file_makes_it_panic(
+            place: prop::sample::Index,
+            with in r#"[\[\]{}:,'"&*!|>%#a-z0-9 \n-]{0,12}"#,
+        ) {
+            let mut text = GOOD.to_owned();
+            let start = place.index(text.len());
+            let end = (start + with.len()).min(text.len());
+            text.replace_range(start..end, &with);
+            for problem in check(&Document::new("x.yml", text)).err().unwrap_or_default() {
+                prop_assert!(!problem.to_string().contains('\n'), "{problem}");
+            }
+        }
+    }
+}

@@ -126,6 +126,11 @@ async fn get(
     Ok(Response { date, body: body.freeze() })
 }
 
+/// A source's address as people write it: without the slash that a URL adds.
+pub(crate) fn shown(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
 /// The base may have a path of its own, with or without a final slash.
 fn url_of(base: &Url, path: &str, query: Option<(&str, &str)>) -> Url {
     let mut url = base.clone();

@@ -220,7 +220,16 @@ fn alerting_rule(rule: &Rule, group_evaluated_at: Timestamp) -> AlertingRule {
 }
 
 fn active(alert: RuleAlert) -> ActiveAlert {
-    ActiveAlert { firing: alert.state == "firing", labels: alert.labels, value: alert.value }
+    ActiveAlert {
+        firing: alert.state == "firing",
+        labels: alert.labels,
+        value: plain(&alert.value),
+    }
+}
+
+/// Prometheus writes `0e+00` and `9.5e-01`; people read `0` and `0.95`.
+fn plain(value: &str) -> String {
+    value.parse::<f64>().map_or_else(|_| value.to_owned(), |number| number.to_string())
 }
 
 #[cfg(test)]

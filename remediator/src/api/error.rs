@@ -1,0 +1,49 @@
+//! What a client is told when its request is not carried out.
+//!
+//! A 4xx says what to change. A 5xx says that the same request may work later;
+//! its cause is in the log.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use satellite_toolkit::{exit::chain, serve::json_error};
+use tracing::error;
+
+use crate::{journal::JournalError, store::StoreError};
+
+/// Why a request is not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The request cannot be read or makes no sense: 400.
+    #[error("{0}")]
+    Bad(String),
+    /// There is no such thing: 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// It makes sense, but not now: 409.
+    #[error("{0}")]
+    Conflict(String),
+    /// Not ready, or overloaded: 503.
+    #[error("{0}")]
+    Later(String),
+    /// The store refused: 503.
+    #[error("the store cannot be written; nothing was changed")]
+    Store(#[source] StoreError),
+    /// The journal refused: 503.
+    #[error("the journal cannot be written; the delivery was not taken")]
+    Journal(#[source] JournalError),
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Later(_) | Self::Store(_) | Self::Journal(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        if matches!(self, Self::Store(_) | Self::Journal(_)) {
+            error!(error = chain(&self), "Refused a request");
+        }
+        json_error(status, &self.to_string())
+    }
+}

@@ -1,0 +1,177 @@
+//! `GET /api/v1/hosts` and `GET /api/v1/hosts/{host}`.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+use jiff::Timestamp;
+use satellite_core::{
+    Cause, HostDocument, HostName, Verdict,
+    document::{AgentRecord, Evidence, Record},
+    explain::explain,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{App, error::ApiError};
+use crate::reconcile::Report;
+
+/// What a list is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    state: Option<Verdict>,
+}
+
+/// Several hosts.
+#[derive(Serialize)]
+pub(super) struct HostList {
+    hosts: Vec<HostView>,
+}
+
+/// One host, as the API shows it.
+#[derive(Serialize)]
+pub(super) struct HostView {
+    pub(super) host: HostName,
+    pub(super) state: Verdict,
+    pub(super) off_since: Option<Timestamp>,
+    pub(super) causes: Vec<CauseView>,
+    pub(super) blocked_by: Vec<String>,
+    pub(super) next: Option<Timestamp>,
+    pub(super) explain: String,
+    pub(super) events: Vec<EventView>,
+    listing: satellite_core::document::Listing,
+    agents: Vec<AgentRecord>,
+    drain: Option<()>,
+    pub(super) transitions: Vec<Record>,
+}
+
+/// Why a host is off, or is kept on by a person.
+#[derive(Serialize)]
+pub(super) struct CauseView {
+    pub(super) kind: &'static str,
+    pub(super) rule: Option<String>,
+    pub(super) since: Timestamp,
+    pub(super) until: Option<Timestamp>,
+    pub(super) evidence: Option<Evidence>,
+}
+
+/// A manual event.
+#[derive(Serialize)]
+pub(super) struct EventView {
+    id: String,
+    state: Verdict,
+    reason: String,
+    author: String,
+    time: Timestamp,
+    ttl: Option<String>,
+}
+
+/// Lists hosts, sorted by name.
+pub(super) async fn list(
+    State(app): State<App>,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<HostList>, ApiError> {
+    let Query(query) =
+        query.map_err(|_| ApiError::Bad("state is on or off; there is no other filter".into()))?;
+    let now = app.clock.now().wall;
+    let report = app.report();
+    let documents = app.ledger.read();
+    let wanted = |document: &HostDocument| query.state.is_none_or(|it| document.verdict() == it);
+    let hosts = documents.hosts.iter().filter(|(_, document)| wanted(document));
+    let hosts = hosts.map(|(host, document)| view(host, document, &report, now)).collect();
+    Ok(Json(HostList { hosts }))
+}
+
+/// Shows one host.
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(host): Path<String>,
+) -> Result<Json<HostView>, ApiError> {
+    let host = parse_host(&host)?;
+    view_of(&app, &host).map(Json)
+}
+
+/// A host name of a path.
+pub(super) fn parse_host(text: &str) -> Result<HostName, ApiError> {
+    text.parse()
+        .map_err(|error: satellite_core::host::InvalidHostName| ApiError::Bad(error.to_string()))
+}
+
+/// One host as it is now.
+pub(super) fn view_of(app: &App, host: &HostName) -> Result<HostView, ApiError> {
+    let documents = app.ledger.read();
+    let document = documents.hosts.get(host).ok_or_else(|| unknown(host, &documents.hosts))?;
+    Ok(view(host, document, &app.report(), app.clock.now().wall))
+}
+
+/// Names are compared to the letter, as Mesos does; where only the case differs
+/// the person is told.
+pub(super) fn unknown(host: &HostName, hosts: &BTreeMap<HostName, HostDocument>) -> ApiError {
+    let near = hosts.keys().find(|it| it.as_str().eq_ignore_ascii_case(host.as_str()));
+    ApiError::NotFound(match near {
+        Some(near) => format!("{host} is not in the inventory; did you mean {near}?"),
+        None => format!("{host} is not in the inventory"),
+    })
+}
+
+pub(super) fn view(
+    host: &HostName,
+    document: &HostDocument,
+    report: &Report,
+    now: Timestamp,
+) -> HostView {
+    let outlook = report.outlooks.get(host);
+    let known = report.at.map(|_| outlook.cloned().unwrap_or_default());
+    let blocks = outlook.map_or(&[][..], |outlook| &outlook.blocked_by);
+    HostView {
+        host: host.clone(),
+        state: document.verdict(),
+        off_since: document.off_since,
+        causes: causes(document),
+        blocked_by: blocks.iter().map(ToString::to_string).collect(),
+        next: outlook.and_then(|outlook| outlook.next),
+        explain: explain(host, document, known.as_ref(), now),
+        events: events(document),
+        listing: document.listing,
+        agents: document.agents.clone(),
+        drain: None,
+        transitions: document.transitions.clone(),
+    }
+}
+
+fn causes(document: &HostDocument) -> Vec<CauseView> {
+    let manual = document.ruling_event().map(|(_, event)| CauseView {
+        kind: "manual",
+        rule: None,
+        since: event.time,
+        until: event.expires_at(),
+        evidence: None,
+    });
+    let others = document.causes.iter().map(|cause| match cause {
+        Cause::Alert { rule, since, evidence } => CauseView {
+            kind: "alert",
+            rule: Some(rule.clone()),
+            since: *since,
+            until: None,
+            evidence: Some(evidence.clone()),
+        },
+        Cause::Imported { since } => {
+            CauseView { kind: "imported", rule: None, since: *since, until: None, evidence: None }
+        }
+    });
+    manual.into_iter().chain(others).collect()
+}
+
+fn events(document: &HostDocument) -> Vec<EventView> {
+    let events = document.manual_events.iter().map(|(id, event)| EventView {
+        id: id.clone(),
+        state: event.state,
+        reason: event.reason.clone(),
+        author: event.author.clone(),
+        time: event.time,
+        ttl: event.ttl.map(|ttl| humantime::format_duration(ttl).to_string()),
+    });
+    events.collect()
+}

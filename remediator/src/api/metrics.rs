@@ -1,0 +1,221 @@
+//! `GET /metrics`: the remediator's own series, made of what the last round and
+//! the documents say.
+
+use std::sync::atomic::Ordering;
+
+use axum::{extract::State, response::Response};
+use http::HeaderMap;
+use satellite_core::{Cause, HostDocument, Verdict, document::What};
+use satellite_toolkit::exposition::{self, Families, Family, Format, Kind, Labels};
+
+use super::{App, status};
+
+/// Shows every series.
+pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
+    let format = Format::negotiate(&headers);
+    let mut families = host_families(&app);
+    families.extend(round_families(&app));
+    families.extend(file_families(&app));
+    families.extend(delivery_families(&app));
+    let gathered = Families(families).into_registry();
+    exposition::response(format, exposition::render(&[&app.registry, &gathered], format))
+}
+
+fn single(name: &'static str, help: &'static str, kind: Kind, value: f64) -> Family {
+    let mut family = Family::new(name, help, kind);
+    family.push(Labels::default(), value);
+    family
+}
+
+fn gauge(name: &'static str, help: &'static str, value: f64) -> Family {
+    single(name, help, Kind::Gauge, value)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn float(count: usize) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn float_of_u64(count: u64) -> f64 {
+    count as f64
+}
+
+fn host_families(app: &App) -> Vec<Family> {
+    let documents = app.ledger.read();
+    let on = documents.hosts.values().filter(|it| it.verdict() == Verdict::On).count();
+    let mut hosts =
+        Family::new("satellite_hosts", "Hosts of the store, by whether they are on", Kind::Gauge);
+    hosts.push(Labels::new([("state", "on")]), float(on));
+    hosts.push(Labels::new([("state", "off")]), float(documents.hosts.len() - on));
+    let help = "1 for each reason why a host is off; absent while it is on";
+    let mut off = Family::new("satellite_host_off", help, Kind::Gauge);
+    for (host, document) in &documents.hosts {
+        for (cause, rule) in reasons(document) {
+            let labels = Labels::new([("host", host.as_str()), ("cause", cause), ("rule", rule)]);
+            off.push(labels, 1.0);
+        }
+    }
+    vec![hosts, off]
+}
+
+/// Why a host is off: kind and rule, each once.
+fn reasons(document: &HostDocument) -> Vec<(&'static str, &str)> {
+    if document.verdict() == Verdict::On {
+        return Vec::new();
+    }
+    let manual = document.ruling_event().map(|_| ("manual", ""));
+    let causes = document.causes.iter().map(|cause| match cause {
+        Cause::Alert { rule, .. } => ("alert", rule.as_str()),
+        Cause::Imported { .. } => ("imported", ""),
+    });
+    let mut reasons: Vec<_> = manual.into_iter().chain(causes).collect();
+    if reasons.is_empty() {
+        reasons.push(("default", ""));
+    }
+    reasons.sort_unstable();
+    reasons.dedup();
+    reasons
+}
+
+fn round_families(app: &App) -> Vec<Family> {
+    let (config, report) = (app.config(), app.report());
+    let mut families = vec![
+        gauge("satellite_leader", "Whether this remediator acts", 1.0),
+        gauge(
+            "satellite_store_up",
+            "Whether the store took what the last round wrote",
+            f64::from(u8::from(report.failure.is_none())),
+        ),
+    ];
+    if report.at.is_none() {
+        return families;
+    }
+    let remaining = float(report.budget.remaining(&config.policy));
+    families.push(gauge(
+        "satellite_budget_limit",
+        "Hosts that may be away at once",
+        float(report.budget.limit),
+    ));
+    families.push(gauge(
+        "satellite_budget_remaining",
+        "Hosts that may still be taken off now",
+        remaining,
+    ));
+    families.push(gauge(
+        "satellite_reconcile_duration_seconds",
+        "How long the last round took",
+        report.took.as_secs_f64(),
+    ));
+    let help = "Whether a source of facts cannot be believed";
+    let mut blind = Family::new("satellite_source_blind", help, Kind::Gauge);
+    for source in status::status(app).sources {
+        let labels = Labels::new([("source", source.source)]);
+        blind.push(labels, f64::from(u8::from(source.blind)));
+    }
+    let help = "Whether a rule's hold blocks now";
+    let mut holds = Family::new("satellite_hold_active", help, Kind::Gauge);
+    for (rule, blocks) in hold_rules(app) {
+        holds.push(Labels::new([("rule", rule)]), f64::from(u8::from(blocks)));
+    }
+    let help = "Times a host was put on or off by automation, by rule";
+    let mut transitions = Family::new("satellite_transitions_total", help, Kind::Counter);
+    for ((what, rule), count) in &report.transitions {
+        let to = if *what == What::On { "on" } else { "off" };
+        transitions.push(Labels::new([("to", to), ("rule", rule.as_str())]), float_of_u64(*count));
+    }
+    families.extend([blind, holds, transitions, unmatched(app)]);
+    families
+}
+
+/// Every rule that can hold, and whether one of its holds blocks.
+fn hold_rules(app: &App) -> Vec<(String, bool)> {
+    let (config, report) = (app.config(), app.report());
+    let is_hold = |rule: &&satellite_core::policy::Rule| {
+        matches!(rule.action, satellite_core::policy::Action::Hold { .. })
+    };
+    let blocks =
+        |name: &str| report.holds.iter().any(|status| status.blocks && status.hold.rule == name);
+    let rules = config.policy.rules.iter().filter(is_hold);
+    rules.map(|rule| (rule.name.clone(), blocks(&rule.name))).collect()
+}
+
+fn unmatched(app: &App) -> Family {
+    let help = "Alerts that a rule acts upon and that name no host of the inventory";
+    let mut family = Family::new("satellite_alerts_unmatched", help, Kind::Gauge);
+    let mut counts = std::collections::BTreeMap::new();
+    for unmatched in status::unmatched(app, &app.report()) {
+        *counts.entry(unmatched.alertname).or_insert(0) += 1;
+    }
+    for (alertname, count) in counts {
+        family.push(Labels::new([("alertname", alertname)]), float(count));
+    }
+    family
+}
+
+fn file_families(app: &App) -> Vec<Family> {
+    let file = app.file.borrow();
+    let mut families = vec![
+        single(
+            "satellite_whitelist_foreign_edits_total",
+            "Times somebody else had changed the whitelist file",
+            Kind::Counter,
+            float_of_u64(file.foreign_edits),
+        ),
+        single(
+            "satellite_whitelist_failures_total",
+            "Times the whitelist file could not be read or written",
+            Kind::Counter,
+            float_of_u64(file.failures),
+        ),
+    ];
+    let (Some(generation), Some(merged_at)) = (file.generation, file.merged_at) else {
+        return families;
+    };
+    families.push(gauge(
+        "satellite_whitelist_generation",
+        "The revision of the store that the whitelist file is of",
+        float_of_u64(generation),
+    ));
+    families.push(gauge(
+        "satellite_whitelist_last_merge_timestamp_seconds",
+        "When the whitelist file was last found right or put right",
+        merged_at.as_duration().as_secs_f64(),
+    ));
+    families.push(gauge(
+        "satellite_whitelist_hosts",
+        "Hosts that the whitelist file lists",
+        float(file.hosts),
+    ));
+    families.push(gauge(
+        "satellite_whitelist_kept_hosts",
+        "Hosts that should be off and that whitelist.min_hosts keeps in the file",
+        float(file.kept.len()),
+    ));
+    let help = "SHA-256 of the whitelist file";
+    let mut hash = Family::new("satellite_whitelist_hash_info", help, Kind::Info);
+    hash.push(Labels::new([("hash", file.hash.clone())]), 1.0);
+    families.push(hash);
+    families
+}
+
+fn delivery_families(app: &App) -> Vec<Family> {
+    let deliveries = app.deliveries();
+    let help = "Deliveries from Alertmanager: accepted, rejected (unreadable), deferred (503)";
+    let mut family = Family::new("satellite_webhook_deliveries_total", help, Kind::Counter);
+    for (outcome, count) in [
+        ("accepted", &deliveries.accepted),
+        ("rejected", &deliveries.rejected),
+        ("deferred", &deliveries.deferred),
+    ] {
+        let count = float_of_u64(count.load(Ordering::Relaxed));
+        family.push(Labels::new([("outcome", outcome)]), count);
+    }
+    let truncated = single(
+        "satellite_webhook_truncated_total",
+        "Deliveries from which Alertmanager had left alerts out",
+        Kind::Counter,
+        float_of_u64(deliveries.truncated.load(Ordering::Relaxed)),
+    );
+    vec![family, truncated]
+}

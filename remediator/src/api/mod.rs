@@ -1,0 +1,96 @@
+//! Everything that is asked over HTTP.
+//!
+//! Handlers read what the last round and the documents say. Only commands
+//! change anything, and only through the ledger; a delivery from Alertmanager
+//! is put on record and wakes the loop, nothing more.
+
+mod discovery;
+mod error;
+mod events;
+mod hosts;
+mod metrics;
+mod page;
+mod record;
+mod status;
+mod webhook;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{get, post, put},
+};
+use http::StatusCode;
+use prometheus_client::registry::Registry;
+use satellite_toolkit::{exposition, serve::json_error};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    clock::Clock, config::Config, journal::Journal, ledger::Ledger, merge::FileStatus,
+    reconcile::Report,
+};
+use webhook::Deliveries;
+
+/// What the handlers are given.
+pub(crate) struct Parts {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) journal: Journal,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) report: watch::Receiver<Arc<Report>>,
+    pub(crate) file: watch::Receiver<FileStatus>,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    deliveries: Deliveries,
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared { parts, deliveries: Deliveries::default() }))
+    }
+
+    fn deliveries(&self) -> &Deliveries {
+        &self.0.deliveries
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    fn report(&self) -> Arc<Report> {
+        Arc::clone(&self.report.borrow())
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+/// Every route but the lifecycle's.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(page::show))
+        .route("/webhook", post(webhook::take))
+        .route("/api/v1/hosts", get(hosts::list))
+        .route("/api/v1/hosts/{host}", get(hosts::show))
+        .route("/api/v1/hosts/{host}/events/{id}", put(events::say).delete(events::take_back))
+        .route("/api/v1/status", get(status::show))
+        .route("/api/v1/journal", get(record::show))
+        .route("/sd/exporters", get(discovery::exporters))
+        .route("/metrics", get(metrics::show))
+        .fallback(async || json_error(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .layer(exposition::compression())
+        .with_state(app)
+}

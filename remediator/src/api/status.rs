@@ -1,0 +1,191 @@
+//! `GET /api/v1/status`: what the remediator sees and what holds it.
+
+use axum::{Json, extract::State};
+use jiff::Timestamp;
+use satellite_core::{Verdict, plan::Budget};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::App;
+use crate::{config::Config, reconcile::Report, sources::shown};
+
+/// The whole of it.
+#[derive(Serialize)]
+pub(super) struct Status {
+    pub(super) cluster: String,
+    /// Whether this instance leads; with the embedded store it always does.
+    leader: bool,
+    pub(super) mesos_leader: Option<String>,
+    pub(super) sources: Vec<SourceView>,
+    pub(super) hosts: HostCounts,
+    pub(super) budget: BudgetView,
+    pub(super) holds: Vec<HoldView>,
+    pub(super) unmatched: Vec<UnmatchedView>,
+    pub(super) whitelist: WhitelistView,
+    last_round: Option<Timestamp>,
+    last_round_seconds: f64,
+    /// Why the last round could not write what it had decided.
+    pub(super) failure: Option<String>,
+}
+
+/// A source of facts.
+#[derive(Serialize)]
+pub(super) struct SourceView {
+    pub(super) source: String,
+    pub(super) blind: bool,
+    pub(super) reason: Option<String>,
+    pub(super) since: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+pub(super) struct HostCounts {
+    pub(super) on: usize,
+    pub(super) off: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct BudgetView {
+    pub(super) inventory: usize,
+    pub(super) limit: usize,
+    pub(super) away: usize,
+    pub(super) remaining: usize,
+    offs_last_hour: usize,
+    max_off_per_hour: usize,
+    min_hosts: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct HoldView {
+    pub(super) rule: String,
+    pub(super) alertname: String,
+    labels: Value,
+    pub(super) since: Timestamp,
+    pub(super) blocks: bool,
+    pub(super) note: String,
+    blocks_until: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+pub(super) struct UnmatchedView {
+    pub(super) alertname: String,
+    pub(super) host: String,
+    pub(super) near_miss: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct WhitelistView {
+    pub(super) file: String,
+    pub(super) generation: Option<u64>,
+    hash: String,
+    pub(super) hosts: usize,
+    pub(super) merged_at: Option<Timestamp>,
+    kept: Vec<String>,
+    foreign_edits: u64,
+}
+
+/// Shows the status.
+pub(super) async fn show(State(app): State<App>) -> Json<Status> {
+    Json(status(&app))
+}
+
+/// The status as it is now.
+pub(super) fn status(app: &App) -> Status {
+    let (config, report) = (app.config(), app.report());
+    Status {
+        cluster: config.cluster.clone(),
+        leader: true,
+        mesos_leader: report.leader.clone(),
+        sources: sources(&config, &report),
+        hosts: count(app),
+        budget: budget(&report.budget, &config),
+        holds: holds(&report),
+        unmatched: unmatched(app, &report),
+        whitelist: whitelist(app, &config),
+        last_round: report.at,
+        last_round_seconds: report.took.as_secs_f64(),
+        failure: report.failure.clone(),
+    }
+}
+
+/// Every source that the configuration names, the blind ones with their reason.
+fn sources(config: &Config, report: &Report) -> Vec<SourceView> {
+    let mut names = vec!["mesos".to_owned()];
+    names.extend(config.alertmanagers.iter().map(|url| format!("alertmanager/{}", shown(url))));
+    names.extend(config.prometheus.iter().map(|url| format!("prometheus/{}", shown(url))));
+    names.extend(config.policy.watchdogs.iter().map(|it| format!("watchdog/{it}")));
+    let others = report.blind.iter().map(|it| it.source.clone());
+    names.extend(others.filter(|it| it == "whitelist"));
+    let view = |source: String| {
+        let blind = report.blind.iter().find(|it| it.source == source);
+        SourceView {
+            blind: blind.is_some(),
+            reason: blind.map(|it| it.reason.clone()),
+            since: blind.map(|it| it.since),
+            source,
+        }
+    };
+    names.into_iter().map(view).collect()
+}
+
+fn count(app: &App) -> HostCounts {
+    let documents = app.ledger.read();
+    let on = documents.hosts.values().filter(|it| it.verdict() == Verdict::On).count();
+    HostCounts { on, off: documents.hosts.len() - on }
+}
+
+fn budget(budget: &Budget, config: &Config) -> BudgetView {
+    BudgetView {
+        inventory: budget.inventory,
+        limit: budget.limit,
+        away: budget.away,
+        remaining: budget.remaining(&config.policy),
+        offs_last_hour: budget.offs_last_hour,
+        max_off_per_hour: config.policy.max_off_per_hour,
+        min_hosts: budget.floor,
+    }
+}
+
+fn holds(report: &Report) -> Vec<HoldView> {
+    let view = |status: &satellite_core::plan::HoldStatus| HoldView {
+        rule: status.hold.rule.clone(),
+        alertname: status.hold.alertname.clone(),
+        labels: serde_json::json!(status.hold.labels),
+        since: status.hold.since,
+        blocks: status.blocks,
+        note: status.note.clone(),
+        blocks_until: status.blocks_until,
+    };
+    report.holds.iter().map(view).collect()
+}
+
+/// What Alertmanager holds now, and what it delivered lately.
+pub(super) fn unmatched(app: &App, report: &Report) -> Vec<UnmatchedView> {
+    let mut unmatched: Vec<UnmatchedView> = report
+        .unmatched
+        .iter()
+        .map(|it| UnmatchedView {
+            alertname: it.alertname.clone(),
+            host: it.host.clone(),
+            near_miss: it.near_miss.as_ref().map(ToString::to_string),
+        })
+        .collect();
+    for (alertname, host) in app.deliveries().unmatched(app.clock.now().wall) {
+        if !unmatched.iter().any(|it| it.alertname == alertname && it.host == host) {
+            unmatched.push(UnmatchedView { alertname, host, near_miss: None });
+        }
+    }
+    unmatched
+}
+
+fn whitelist(app: &App, config: &Config) -> WhitelistView {
+    let file = app.file.borrow();
+    WhitelistView {
+        file: config.whitelist.file.display().to_string(),
+        generation: file.generation,
+        hash: file.hash.clone(),
+        hosts: file.hosts,
+        merged_at: file.merged_at,
+        kept: file.kept.iter().map(ToString::to_string).collect(),
+        foreign_edits: file.foreign_edits,
+    }
+}

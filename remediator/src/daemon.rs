@@ -1,0 +1,187 @@
+//! Puts the parts together, starts them, and ends them.
+//!
+//! Order at the start: configuration (every problem at once, no port bound),
+//! store and journal, port, tasks. At the end the loop stops first, so that no
+//! change is begun that nobody would put on record.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use prometheus_client::registry::Registry;
+use satellite_toolkit::{
+    exit::Failure,
+    lifecycle::{self, Readiness, Reload, Reloader},
+    process,
+    serve::{self, Limits, ServerMetrics},
+    shutdown::{self, Shutdown},
+};
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use crate::{
+    Args, api,
+    clock::Clock,
+    config::{self, Config},
+    gather::Observer,
+    journal::Journal,
+    ledger::Ledger,
+    merge::{FileStatus, Merger},
+    reconcile::{Reconciler, Report},
+    store::EmbeddedStore,
+};
+
+/// What Alertmanager may deliver at once: some 5 000 alerts of 1.6 kB.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// A source that does not take a connection for so long is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Runs the remediator until it is told to end.
+///
+/// # Errors
+/// [`Failure::Usage`] with every problem of the configuration, before any port
+/// is bound; [`Failure::Runtime`] where the store, the journal or the port
+/// cannot be had.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let config = config::load(&args.config_file).map_err(Failure::Usage)?;
+    for item in &config.not_in_force {
+        warn!(key = item.key, why = item.why, "Not yet in force");
+    }
+    // Another provider would only be there if something else had put it there.
+    rustls_provider()?;
+    shutdown::block_on(run_daemon(args, config)).context("cannot start the runtime")?
+}
+
+fn rustls_provider() -> Result<(), Failure> {
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    installed.map_err(|_| anyhow::anyhow!("a TLS provider is installed already").into())
+}
+
+async fn run_daemon(args: &Args, config: Config) -> Result<(), Failure> {
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let daemon = Daemon::prepare(config).await?;
+    let listener = serve::bind(&daemon.listen).await.map_err(anyhow::Error::from)?;
+    let drained = daemon.start(args, &shutdown, listener);
+    shutdown.token().cancelled().await;
+    shutdown.drain(shutdown::GRACE).await;
+    drained.await.context("the server ended badly")?.context("the server failed")?;
+    Ok(())
+}
+
+/// Everything that is needed before a port is bound.
+struct Daemon {
+    listen: String,
+    app: api::App,
+    reconciler: Reconciler,
+    merger: Merger,
+    config: watch::Sender<Arc<Config>>,
+    readiness: Readiness,
+    reload: Reload,
+    reloader: Reloader,
+    server_metrics: ServerMetrics,
+}
+
+impl Daemon {
+    async fn prepare(config: Config) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let store = EmbeddedStore::open(&config.store.path)?;
+        let ledger = Arc::new(Ledger::load(Box::new(store)).await?);
+        let (journal, _writer) = Journal::open(&config.store.path)?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("satellite/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let mesos = satellite_mesos::Client::new(&satellite_mesos::ClientOptions::default())?;
+
+        let mut registry = Registry::default();
+        process::register(&mut registry, env!("CARGO_PKG_VERSION"));
+        let server_metrics = ServerMetrics::register(&mut registry);
+        let (reload, reloader) = lifecycle::reload(&mut registry, clock.now().wall)?;
+        let readiness = Readiness::new([("whitelist", "waits for the first round")]);
+
+        let listen = config.listen.to_string();
+        let config = watch::Sender::new(Arc::new(config));
+        let status = watch::Sender::new(FileStatus::default());
+        let report = watch::Sender::new(Arc::new(Report::default()));
+        let wake = Arc::new(Notify::new());
+        let app = api::App::new(api::Parts {
+            ledger: Arc::clone(&ledger),
+            journal: journal.clone(),
+            config: config.subscribe(),
+            report: report.subscribe(),
+            file: status.subscribe(),
+            wake: Arc::clone(&wake),
+            registry,
+            clock,
+        });
+        let merger = Merger {
+            ledger: Arc::clone(&ledger),
+            journal: journal.clone(),
+            config: config.subscribe(),
+            readiness: readiness.clone(),
+            status,
+            clock,
+        };
+        let reconciler = Reconciler {
+            observer: Observer { http, mesos },
+            ledger,
+            journal,
+            config: config.subscribe(),
+            readiness: readiness.clone(),
+            report,
+            wake,
+            clock,
+        };
+        Ok(Self {
+            listen,
+            app,
+            reconciler,
+            merger,
+            config,
+            readiness,
+            reload,
+            reloader,
+            server_metrics,
+        })
+    }
+
+    /// Starts every task. The returned one is the server.
+    fn start(
+        self,
+        args: &Args,
+        shutdown: &Shutdown,
+        listener: tokio::net::TcpListener,
+    ) -> tokio::task::JoinHandle<std::io::Result<()>> {
+        let token = shutdown.token();
+        shutdown.spawn(self.reconciler.run(token.clone()));
+        shutdown.spawn(self.merger.run(token.clone()));
+        let (file, config) = (args.config_file.clone(), self.config);
+        let load = move || {
+            let outcome = reload(&file, &config);
+            async move { outcome }
+        };
+        shutdown.spawn(self.reloader.run(token.clone(), load));
+        let router = api::router(self.app).merge(lifecycle::routes(self.readiness, self.reload));
+        let limits = Limits { body_bytes: MAX_BODY_BYTES, ..Limits::default() };
+        let metrics = self.server_metrics;
+        shutdown.spawn(async move { serve::serve(listener, router, limits, &metrics, token).await })
+    }
+}
+
+/// Puts a valid file in force; what cannot change without a restart may not differ.
+fn reload(file: &std::path::Path, current: &watch::Sender<Arc<Config>>) -> Result<(), String> {
+    let fresh = config::load(file).map_err(|problems| problems.join("\n"))?;
+    let former = Arc::clone(&current.borrow());
+    for (key, same) in [
+        ("listen", fresh.listen == former.listen),
+        ("store", fresh.store == former.store),
+        ("whitelist.file", fresh.whitelist.file == former.whitelist.file),
+    ] {
+        if !same {
+            return Err(format!("{key} cannot change while the remediator runs: restart it"));
+        }
+    }
+    info!(rules = fresh.policy.rules.len(), "The new configuration is in force");
+    current.send_replace(Arc::new(fresh));
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! The audit record of this instance: one JSON object a line, appended.
+//!
+//! Nothing is derived from it. What must survive is in the documents; this is
+//! for people who ask afterwards what happened and why. A webhook delivery is
+//! answered only after it is in here, on disk.
+//!
+//! One thread writes. It takes all that waits, writes it, and lets the disk
+//! confirm it once, so that a burst of deliveries shares one `fsync`.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use satellite_core::HostName;
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot};
+
+/// Appends that may wait for the disk. One more is refused, and its sender
+/// tries again: at 1 000 alerts each these would be some 100 MB.
+const QUEUE: usize = 128;
+/// A file that has grown beyond this is put aside.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Files that were put aside and are kept: about half a GiB in all.
+const KEPT_FILES: usize = 8;
+const FILE_NAME: &str = "journal.jsonl";
+/// How much is read at a time, from the end backwards.
+const READ_CHUNK: u64 = 64 * 1024;
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry(Map<String, Value>);
+
+impl Entry {
+    /// An entry of a kind, made of the fields of `details`, which is an object.
+    pub(crate) fn new(time: Timestamp, kind: &str, details: Value) -> Self {
+        let mut fields = Map::new();
+        fields.insert("time".into(), time.to_string().into());
+        fields.insert("kind".into(), kind.into());
+        match details {
+            Value::Object(details) => fields.extend(details),
+            other => drop(fields.insert("details".into(), other)),
+        }
+        Self(fields)
+    }
+
+    fn write_to(&self, buffer: &mut Vec<u8>) {
+        serde_json::to_writer(&mut *buffer, &self.0).expect("text keys and a buffer cannot fail");
+        buffer.push(b'\n');
+    }
+}
+
+/// Why an entry is not on record.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// More entries wait than may.
+    #[error("the journal's queue is full")]
+    Full,
+    /// The writer has ended.
+    #[error("the journal is closed")]
+    Closed,
+    /// The disk refused.
+    #[error("cannot write the journal: {0}")]
+    Write(Arc<io::Error>),
+    /// The file cannot be opened or read.
+    #[error("cannot {operation} {}", path.display())]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+struct Append {
+    lines: Vec<u8>,
+    done: oneshot::Sender<Result<(), JournalError>>,
+}
+
+/// What to read of the journal.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Query {
+    /// Only entries of this host.
+    pub(crate) host: Option<HostName>,
+    /// Only entries of this instant or later.
+    pub(crate) since: Option<Timestamp>,
+    /// At most so many.
+    pub(crate) limit: usize,
+}
+
+/// Hands entries to the thread that writes, and reads what is written.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    folder: Arc<PathBuf>,
+    appends: mpsc::Sender<Append>,
+}
+
+impl Journal {
+    /// Opens the journal in `folder` and starts its writer, which ends when the
+    /// last handle is dropped.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, std::thread::JoinHandle<()>), JournalError> {
+        let (appends, queue) = mpsc::channel(QUEUE);
+        let mut writer = Writer::open(folder)?;
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(queue))
+            .map_err(|source| JournalError::File {
+                operation: "start the writer of",
+                path: folder.join(FILE_NAME),
+                source,
+            })?;
+        Ok((Self { folder: Arc::new(folder.to_owned()), appends }, thread))
+    }
+
+    /// Appends the entries and waits until they are on disk.
+    pub(crate) async fn append(&self, entries: &[Entry]) -> Result<(), JournalError> {
+        let mut lines = Vec::new();
+        entries.iter().for_each(|entry| entry.write_to(&mut lines));
+        let (done, outcome) = oneshot::channel();
+        self.appends.try_send(Append { lines, done }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => JournalError::Full,
+            mpsc::error::TrySendError::Closed(_) => JournalError::Closed,
+        })?;
+        outcome.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// What the journal holds, newest first. Blocks.
+    pub(crate) fn read(&self, query: &Query) -> Result<Vec<Value>, JournalError> {
+        let mut found = Vec::new();
+        for path in files(&self.folder) {
+            match read_file(&path, query, &mut found) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(source) => return Err(JournalError::File { operation: "read", path, source }),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The files of the journal, newest first.
+fn files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let aside = (1..=KEPT_FILES).map(|number| aside(folder, number));
+    std::iter::once(folder.join(FILE_NAME)).chain(aside)
+}
+
+fn aside(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("{FILE_NAME}.{number}"))
+}
+
+struct Writer {
+    folder: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl Writer {
+    fn open(folder: &Path) -> Result<Self, JournalError> {
+        let path = folder.join(FILE_NAME);
+        let open = || -> io::Result<Self> {
+            fs::create_dir_all(folder)?;
+            let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+            let bytes = file.seek(SeekFrom::End(0))?;
+            let mut writer = Self { folder: folder.to_owned(), file, bytes };
+            writer.end_torn_line()?;
+            Ok(writer)
+        };
+        open().map_err(|source| JournalError::File {
+            operation: "open",
+            path: path.clone(),
+            source,
+        })
+    }
+
+    /// A crash may have cut the last line; what follows must begin a new one.
+    fn end_torn_line(&mut self) -> io::Result<()> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let mut last = [0];
+        self.file.seek(SeekFrom::End(-1))?;
+        self.file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            self.file.write_all(b"\n")?;
+            self.bytes += 1;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, mut queue: mpsc::Receiver<Append>) {
+        let mut batch = Vec::with_capacity(QUEUE);
+        while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
+            let lines: Vec<u8> = batch.iter().flat_map(|append| &append.lines).copied().collect();
+            let outcome = self.write(&lines).map_err(Arc::new);
+            for append in batch.drain(..) {
+                // A sender that left does not want to know.
+                append.done.send(outcome.clone().map_err(JournalError::Write)).ok();
+            }
+        }
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.bytes > MAX_FILE_BYTES {
+            self.rotate()?;
+        }
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.bytes += lines.len() as u64,
+            // Half a line must not stay before the next one.
+            Err(_) => self.file.set_len(self.bytes)?,
+        }
+        written
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for number in (1..KEPT_FILES).rev() {
+            match fs::rename(aside(&self.folder, number), aside(&self.folder, number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        let path = self.folder.join(FILE_NAME);
+        fs::rename(&path, aside(&self.folder, 1))?;
+        self.file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        self.bytes = 0;
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// Reads one file backwards into `found`. Says whether an older file may hold more.
+fn read_file(path: &Path, query: &Query, found: &mut Vec<Value>) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut position = file.seek(SeekFrom::End(0))?;
+    // The beginning of a line whose end was read before.
+    let mut tail: Vec<u8> = Vec::new();
+    while position > 0 {
+        let length = READ_CHUNK.min(position);
+        position -= length;
+        file.seek(SeekFrom::Start(position))?;
+        let mut chunk = vec![0; usize::try_from(length).unwrap_or_default()];
+        file.read_exact(&mut chunk)?;
+        chunk.append(&mut tail);
+        let mut lines: Vec<&[u8]> = chunk.split(|&byte| byte == b'\n').collect();
+        let first = if position > 0 { lines.remove(0).to_vec() } else { Vec::new() };
+        for line in lines.iter().rev() {
+            // What a crash has cut is no entry.
+            let Ok(entry) = serde_json::from_slice::<Value>(line) else { continue };
+            let time = entry["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+            if found.len() >= query.limit || query.since.is_some_and(|since| time < Some(since)) {
+                return Ok(false);
+            }
+            if query.host.as_ref().is_none_or(|host| entry["host"] == host.as_str()) {
+                found.push(entry);
+            }
+        }
+        tail = first;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn entry(number: i64) -> Entry {
+        let host = if number % 2 == 0 { "even.lab" } else { "odd.lab" };
+        let padding = "x".repeat(500);
+        Entry::new(at(number), "test", serde_json::json!({"host": host, "n": number, "p": padding}))
+    }
+
+    fn numbers(found: &[Value]) -> Vec<i64> {
+        found.iter().map(|entry| entry["n"].as_i64().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn entries_come_back_newest_first_across_chunks() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _thread) = Journal::open(folder.path()).unwrap();
+        let entries: Vec<Entry> = (0..500).map(entry).collect();
+        journal.append(&entries).await.unwrap();
+        let all = journal.read(&Query { limit: 1000, ..Query::default() }).unwrap();
+        assert_eq!(numbers(&all), (0..500).rev().collect::<Vec<_>>());
+        let query = Query { limit: 2, host: Some("odd.lab".parse().unwrap()), since: None };
+        assert_eq!(numbers(&journal.read(&query).unwrap()), [499, 497]);
+        let query = Query { limit: 99, host: None, since: Some(at(498)) };
+        assert_eq!(numbers(&journal.read(&query).unwrap()), [499, 498]);
+    }
+
+    #[tokio::test]
+    async fn a_line_cut_by_a_crash_costs_only_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE_NAME), "{\"time\":\"2026-01-01T00:00:00Z\",\"n\":")
+            .unwrap();
+        let (journal, _thread) = Journal::open(folder.path()).unwrap();
+        journal.append(&[entry(7)]).await.unwrap();
+        let found = journal.read(&Query { limit: 9, ..Query::default() }).unwrap();
+        assert_eq!(numbers(&found), [7]);
+    }
+
+    #[test]
+    fn a_full_file_is_put_aside_and_still_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(folder.path()).unwrap();
+        for number in 0..3 {
+            let mut line = Vec::new();
+            entry(number).write_to(&mut line);
+            writer.write(&line).unwrap();
+            writer.rotate().unwrap();
+        }
+        let (journal, _thread) = Journal::open(folder.path()).unwrap();
+        let found = journal.read(&Query { limit: 9, ..Query::default() }).unwrap();
+        assert_eq!(numbers(&found), [2, 1, 0]);
+    }
+}

@@ -1,0 +1,196 @@
+//! The documents as the store has them, and the one way to change them.
+//!
+//! Whoever wants to change a document takes the [`Desk`]: automation's rounds
+//! and people's commands follow each other, so that each is decided on what the
+//! other has written. Reading needs no desk.
+
+use std::{
+    collections::BTreeMap,
+    sync::{RwLock, RwLockReadGuard},
+};
+
+use satellite_core::{Automation, HostDocument, HostName, State, plan::Change};
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use crate::store::{Store, StoreError, Write};
+
+/// Below this path lies one document per host, named by it.
+const HOSTS: &str = "whitelist/";
+/// The path of automation's own document.
+const AUTOMATION: &str = "automation";
+
+/// All documents, decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    /// The store's revision that they are of.
+    pub(crate) revision: u64,
+    /// Every host's.
+    pub(crate) hosts: BTreeMap<HostName, HostDocument>,
+    /// Automation's own.
+    pub(crate) automation: Automation,
+    versions: BTreeMap<String, u64>,
+}
+
+impl Documents {
+    /// The documents as the core wants them.
+    pub(crate) fn state(&self) -> State<'_> {
+        State { hosts: &self.hosts, automation: &self.automation }
+    }
+
+    /// Whether the store has been begun: before that no list follows from it.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.automation.first_start.is_some()
+    }
+
+    /// The version of a host's document; 0 where there is none.
+    pub(crate) fn version(&self, host: &HostName) -> u64 {
+        self.versions.get(&path_of(host)).copied().unwrap_or(0)
+    }
+}
+
+/// Why the documents could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A document is not what this version writes. Nothing is done without it:
+    /// its host would look as if nobody had ever taken it off.
+    #[error("document {path} of the store cannot be read")]
+    Document {
+        /// Which.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Keeps the documents in memory in step with the store.
+pub(crate) struct Ledger {
+    store: Box<dyn Store>,
+    documents: RwLock<Documents>,
+    turn: Mutex<()>,
+    revision: watch::Sender<u64>,
+}
+
+impl Ledger {
+    /// Reads every document.
+    pub(crate) async fn load(store: Box<dyn Store>) -> Result<Self, LedgerError> {
+        let contents = store.load().await?;
+        let mut documents = Documents { revision: contents.revision, ..Documents::default() };
+        for (path, stored) in contents.documents {
+            documents.take(&path, &stored.data)?;
+            documents.versions.insert(path, stored.version);
+        }
+        let revision = watch::Sender::new(documents.revision);
+        Ok(Self { store, documents: RwLock::new(documents), turn: Mutex::new(()), revision })
+    }
+
+    /// The documents as they are now. Not to be held across an await.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Documents> {
+        self.documents.read().expect("no writer of the documents panics")
+    }
+
+    /// Changes whenever a document did.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Waits for one's turn to change documents.
+    pub(crate) async fn desk(&self) -> Desk<'_> {
+        Desk { ledger: self, _turn: self.turn.lock().await }
+    }
+}
+
+/// One's turn to change documents: what is read while it is held is what the
+/// next write is decided on.
+pub(crate) struct Desk<'a> {
+    ledger: &'a Ledger,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Desk<'_> {
+    /// The documents as they are now. Not to be held across an await.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Documents> {
+        self.ledger.read()
+    }
+
+    /// Writes the changes in one transaction, durably, or none of them.
+    pub(crate) async fn commit(
+        &self,
+        changes: &BTreeMap<HostName, Change>,
+        automation: Option<&Automation>,
+    ) -> Result<(), StoreError> {
+        let writes = self.writes(changes, automation);
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<String> = writes.iter().map(|write| write.path.clone()).collect();
+        let revision = self.ledger.store.write(writes).await?;
+        {
+            let mut documents =
+                self.ledger.documents.write().expect("no writer of the documents panics");
+            for path in paths {
+                *documents.versions.entry(path).or_insert(0) += 1;
+            }
+            for (host, change) in changes {
+                documents.hosts.insert(host.clone(), change.document.clone());
+            }
+            if let Some(automation) = automation {
+                documents.automation = automation.clone();
+            }
+            documents.revision = revision;
+        }
+        self.ledger.revision.send_replace(revision);
+        Ok(())
+    }
+
+    /// What is to be written: a document that is as it was is left alone.
+    fn writes(
+        &self,
+        changes: &BTreeMap<HostName, Change>,
+        automation: Option<&Automation>,
+    ) -> Vec<Write> {
+        let documents = self.read();
+        let write = |path: String, data: Vec<u8>| Write {
+            expected: documents.versions.get(&path).copied(),
+            path,
+            data,
+        };
+        let changed =
+            changes.iter().filter(|(host, it)| documents.hosts.get(*host) != Some(&it.document));
+        let hosts = changed.map(|(host, it)| write(path_of(host), it.document.encode()));
+        let automation = automation.map(|automation| {
+            let data = serde_json::to_vec(automation)
+                .expect("automation's document holds only text keys and finite numbers");
+            write(AUTOMATION.to_owned(), data)
+        });
+        hosts.chain(automation).collect()
+    }
+}
+
+impl Documents {
+    fn take(&mut self, path: &str, data: &[u8]) -> Result<(), LedgerError> {
+        let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError::Document {
+            path: path.to_owned(),
+            source,
+        };
+        if path == AUTOMATION {
+            self.automation =
+                serde_json::from_slice(data).map_err(|error| unreadable(error.into()))?;
+        } else if let Some(name) = path.strip_prefix(HOSTS) {
+            let host: HostName = name
+                .parse()
+                .map_err(|error: satellite_core::host::InvalidHostName| unreadable(error.into()))?;
+            let document = HostDocument::decode(data).map_err(|error| unreadable(error.into()))?;
+            self.hosts.insert(host, document);
+        }
+        // Other paths belong to other versions and are left alone.
+        Ok(())
+    }
+}
+
+fn path_of(host: &HostName) -> String {
+    format!("{HOSTS}{host}")
+}

@@ -1,0 +1,324 @@
+//! Writes the whitelist file. Nothing else does.
+//!
+//! The file is an output of the documents. It is replaced in one step (a new
+//! file beside it, `fsync`, `rename`, `fsync` of the folder), so that Mesos,
+//! which reads it every 5 s without any lock, never sees half a list. Whatever
+//! somebody else wrote into it is overwritten and reported.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use satellite_core::{HostName, Policy, facts::FoundFile, whitelist};
+use satellite_toolkit::{exit::chain, lifecycle::Readiness};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    journal::{Entry, Journal},
+    ledger::Ledger,
+};
+
+/// A list of a million hosts of 60 characters would fit.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Mesos may run as another user and must be able to read.
+const MODE: u32 = 0o644;
+
+/// What is known of the file, for metrics and status.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FileStatus {
+    /// The revision of the documents that the file is of; `None` before the first merge.
+    pub(crate) generation: Option<u64>,
+    /// SHA-256 of its content, in hex.
+    pub(crate) hash: String,
+    /// When it was last found right or put right.
+    pub(crate) merged_at: Option<Timestamp>,
+    /// How many hosts it lists.
+    pub(crate) hosts: usize,
+    /// Hosts that automation wants out and that the floor keeps in.
+    pub(crate) kept: BTreeSet<HostName>,
+    /// How often somebody else had changed it.
+    pub(crate) foreign_edits: u64,
+    /// How often it could not be written.
+    pub(crate) failures: u64,
+}
+
+/// Why the file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    /// A system call failed.
+    #[error("cannot {operation} {}", path.display())]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no whitelist.
+    #[error("{} is larger than {MAX_FILE_BYTES} bytes or not UTF-8", path.display())]
+    NotAList {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is a whitelist that only a person can judge.
+    #[error("{} cannot be taken as the list to begin with", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: whitelist::Unreadable,
+    },
+}
+
+/// Keeps the file in step with the documents.
+pub(crate) struct Merger {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) journal: Journal,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) readiness: Readiness,
+    pub(crate) status: watch::Sender<FileStatus>,
+    pub(crate) clock: Clock,
+}
+
+impl Merger {
+    /// Merges whenever a document changes and every `merge_interval`, until the
+    /// token is cancelled.
+    pub(crate) async fn run(self, token: CancellationToken) {
+        let mut changed = self.ledger.watch();
+        let mut written: Option<String> = None;
+        loop {
+            changed.mark_unchanged();
+            self.merge(&mut written).await;
+            let interval = self.config.borrow().whitelist.merge_interval;
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = changed.changed() => {}
+                () = tokio::time::sleep(interval) => {}
+            }
+        }
+    }
+
+    /// One merge. `written` is what this process last left in the file.
+    async fn merge(&self, written: &mut Option<String>) {
+        let config = Arc::clone(&self.config.borrow());
+        let path = config.whitelist.file.clone();
+        let found = match blocking(move || read(&path)).await {
+            Ok(found) => found,
+            Err(error) => return self.fail(&error),
+        };
+        let Some((revision, merge)) = self.wanted(&config.policy, found.as_deref()) else { return };
+        let wanted = merge.render();
+        if found.as_ref() != Some(&wanted) {
+            let foreign = written.is_some() && *written != found;
+            let (path, content) = (config.whitelist.file.clone(), wanted.clone());
+            if let Err(error) = blocking(move || replace(&path, &content)).await {
+                return self.fail(&error);
+            }
+            self.report(revision, found.as_deref().unwrap_or_default(), &wanted, foreign).await;
+        }
+        self.status.send_modify(|status| {
+            if merge.kept != status.kept && !merge.kept.is_empty() {
+                let kept: Vec<&str> = merge.kept.iter().map(HostName::as_str).collect();
+                error!(kept = kept.join(" "), "The whitelist keeps hosts that should be off: fewer than whitelist.min_hosts would be left");
+            }
+            status.generation = Some(revision);
+            status.hash = format!("{:x}", Sha256::digest(&wanted));
+            status.merged_at = Some(self.clock.now().wall);
+            status.hosts = merge.hosts.len();
+            status.kept = merge.kept;
+        });
+        *written = Some(wanted);
+        self.readiness.set("whitelist", None);
+    }
+
+    /// The list that the documents want; `None` while nothing may be written.
+    fn wanted(&self, policy: &Policy, found: Option<&str>) -> Option<(u64, whitelist::Merge)> {
+        let documents = self.ledger.read();
+        if !documents.is_begun() {
+            self.readiness.set("whitelist", Some("waits for the first round".into()));
+            return None;
+        }
+        let previous = names(found.unwrap_or_default());
+        let now = self.clock.now().wall;
+        let merge = whitelist::merge(&documents.hosts, &previous, policy, now);
+        Some((documents.revision, merge))
+    }
+
+    fn fail(&self, failure: &FileError) {
+        let reason = chain(failure);
+        error!(
+            reason,
+            "Cannot merge the whitelist: the file stays as it is, and it is tried again"
+        );
+        self.status.send_modify(|status| status.failures += 1);
+        self.readiness.set("whitelist", Some(reason));
+    }
+
+    async fn report(&self, generation: u64, before: &str, after: &str, foreign: bool) {
+        let (old, new) = (names(before), names(after));
+        let list = |hosts: &BTreeSet<HostName>, without: &BTreeSet<HostName>| -> Vec<String> {
+            hosts.difference(without).map(HostName::to_string).collect()
+        };
+        let (added, removed) = (list(&new, &old), list(&old, &new));
+        let kind = if foreign { "foreign-edit" } else { "merge" };
+        let shown = |hosts: &[String]| hosts.iter().take(20).cloned().collect::<Vec<_>>().join(" ");
+        let (shown_added, shown_removed) = (shown(&added), shown(&removed));
+        if foreign {
+            self.status.send_modify(|status| status.foreign_edits += 1);
+            warn!(
+                put_back = shown_added,
+                taken_out = shown_removed,
+                "Somebody else changed the whitelist file; it was put right. `satctl on HOST` and `satctl off HOST` do it properly"
+            );
+        } else {
+            info!(
+                generation,
+                hosts = new.len(),
+                added = shown_added,
+                removed = shown_removed,
+                "Wrote the whitelist"
+            );
+        }
+        let details = json!({
+            "generation": generation, "hosts": new.len(), "added": added, "removed": removed,
+        });
+        let entry = Entry::new(self.clock.now().wall, kind, details);
+        if let Err(error) = self.journal.append(&[entry]).await {
+            error!(error = chain(&error), "A merge is not in the journal");
+        }
+    }
+}
+
+/// The names in a content, without the lines that are none.
+fn names(content: &str) -> BTreeSet<HostName> {
+    let names = content.split('\n').filter_map(|line| line.parse().ok());
+    names.filter(|name: &HostName| name.as_str() != whitelist::PLACEHOLDER).collect()
+}
+
+/// The file as it is before the store is begun.
+pub(crate) async fn find(path: &Path) -> Result<FoundFile, FileError> {
+    let path = path.to_owned();
+    blocking(move || {
+        read(&path)?.map_or(Ok(FoundFile::Missing), |content| {
+            whitelist::read(&content).map_err(|source| FileError::Unreadable { path, source })
+        })
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// The content of the file; `None` where there is none.
+fn read(path: &Path) -> Result<Option<String>, FileError> {
+    let failed = |source| FileError::System { operation: "read", path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut content = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
+    let too_large = content.len() as u64 > MAX_FILE_BYTES;
+    let content = String::from_utf8(content).ok().filter(|_| !too_large);
+    content.map(Some).ok_or_else(|| FileError::NotAList { path: path.to_owned() })
+}
+
+/// Replaces the file in one step. Its mode is kept; a link keeps pointing to it.
+fn replace(path: &Path, content: &str) -> Result<(), FileError> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let failed = |operation, path: &Path| {
+        let path = path.to_owned();
+        move |source| FileError::System { operation, path, source }
+    };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Always the same name, so that what a crash leaves is used up by the next merge.
+    let fresh = folder.join(format!(".{name}.satellite"));
+    let mode = fs::metadata(&path).map_or(MODE, |it| it.permissions().mode() & 0o7777);
+    let write = || -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()
+    };
+    if let Err(error) = write() {
+        // A full disk is not made fuller by half a list; it is written anew anyway.
+        fs::remove_file(&fresh).ok();
+        return Err(failed("write", &fresh)(error));
+    }
+    fs::rename(&fresh, &path).map_err(failed("replace", &path))?;
+    File::open(folder).and_then(|it| it.sync_all()).map_err(failed("sync the folder of", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i20_replacing_keeps_mode_and_link_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("whitelist");
+        let link = folder.path().join("link");
+        fs::write(&file, "old.lab\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(&link, "new.lab\n").unwrap();
+        assert_eq!(read(&file).unwrap().unwrap(), "new.lab\n");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gone/whitelist");
+        let error = replace(&file, "h.lab\n").unwrap_err();
+        assert!(chain(&error).contains("gone/.whitelist.satellite"), "{}", chain(&error));
+        assert_eq!(read(&file).unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_in_place_of_the_file_is_an_error_and_not_an_empty_list() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_found_file_is_taken_only_if_its_meaning_is_plain() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("whitelist");
+        assert_eq!(find(&file).await.unwrap(), FoundFile::Missing);
+        fs::write(&file, "bootstrap.invalid\n").unwrap();
+        assert_eq!(find(&file).await.unwrap(), FoundFile::Missing);
+        fs::write(&file, "\n").unwrap();
+        assert!(find(&file).await.is_err());
+        fs::write(&file, "a.lab\nb.lab \n").unwrap();
+        let error = chain(&find(&file).await.unwrap_err());
+        assert!(error.contains("line 2") && error.contains("b.lab "), "{error}");
+        fs::write(&file, "a.lab\nb.lab").unwrap();
+        let Ok(FoundFile::Lists(names)) = find(&file).await else { panic!("it is a list") };
+        assert_eq!(names.len(), 2);
+    }
+}

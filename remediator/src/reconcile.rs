@@ -1,0 +1,248 @@
+//! The loop: gather the facts, have the core decide, write the documents.
+//!
+//! A round takes no input. A delivery or a command only wakes it; what it finds
+//! then is what counts. Nothing is retried inside a round: the next one begins
+//! from the facts of its own time.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use satellite_core::{
+    Facts, HostName, Memory, Plan,
+    document::{Record, What},
+    plan::{self, Blindness, Budget, Change, HoldStatus, Outlook, Unmatched},
+};
+use satellite_toolkit::{exit::chain, lifecycle::Readiness};
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    gather::Observer,
+    journal::{Entry, Journal},
+    ledger::Ledger,
+};
+
+/// The rest after a round, however often it is woken. It is as long as the round
+/// itself if that was longer, so that no flood of deliveries can make the
+/// remediator a burden to its sources.
+const MIN_REST: Duration = Duration::from_millis(100);
+
+/// What the last round found, for everybody who asks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Report {
+    /// When it was; `None`: there was none yet.
+    pub(crate) at: Option<Timestamp>,
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// The leading master.
+    pub(crate) leader: Option<String>,
+    /// What is to be said of each host that is not simply on.
+    pub(crate) outlooks: BTreeMap<HostName, Outlook>,
+    /// Sources that cannot be believed.
+    pub(crate) blind: Vec<Blindness>,
+    /// The holds there are.
+    pub(crate) holds: Vec<HoldStatus>,
+    /// How many hosts may go.
+    pub(crate) budget: Budget,
+    /// Alerts that name no host.
+    pub(crate) unmatched: Vec<Unmatched>,
+    /// Agents whose names cannot stand in a whitelist.
+    pub(crate) unlistable: Vec<String>,
+    /// How often hosts went on or off, by where to and rule.
+    pub(crate) transitions: BTreeMap<(What, String), u64>,
+    /// Why the last plan was not carried out, if so.
+    pub(crate) failure: Option<String>,
+}
+
+/// Carries out rounds.
+pub(crate) struct Reconciler {
+    pub(crate) observer: Observer,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) journal: Journal,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) readiness: Readiness,
+    pub(crate) report: watch::Sender<Arc<Report>>,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) clock: Clock,
+}
+
+impl Reconciler {
+    /// Makes a round every `reconcile_interval` and whenever woken, until the
+    /// token is cancelled.
+    pub(crate) async fn run(self, token: CancellationToken) {
+        let mut memory = Memory::default();
+        loop {
+            let interval = self.config.borrow().reconcile_interval;
+            let took = self.round(&mut memory).await;
+            let rest = took.max(MIN_REST).min(interval);
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(rest) => {}
+            }
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(interval.saturating_sub(rest)) => {}
+            }
+        }
+    }
+
+    /// One round. Returns how long it took.
+    async fn round(&self, memory: &mut Memory) -> Duration {
+        let began = self.clock.now();
+        let config = Arc::clone(&self.config.borrow());
+        let begun = self.ledger.read().is_begun();
+        let mut facts = self.observer.gather(&config, begun).await;
+        if self.decide(&facts, &config, memory).takes_off() {
+            // An alert may have ended while the other sources were asked.
+            facts.alertmanagers = self.observer.ask_alertmanagers(&config).await;
+        }
+        let desk = self.ledger.desk().await;
+        let plan = self.decide(&facts, &config, memory);
+        let versions: BTreeMap<HostName, u64> = {
+            let documents = desk.read();
+            plan.changes.keys().map(|host| (host.clone(), documents.version(host))).collect()
+        };
+        let written = desk.commit(&plan.changes, plan.automation.as_ref()).await;
+        drop(desk);
+        let failure = written.err().map(|error| chain(&error));
+        match &failure {
+            // What the plan remembers of hosts that it took off did not happen.
+            Some(reason) => error!(reason, "Cannot write the store: nothing was changed"),
+            None => {
+                self.put_on_record(&plan.changes, &versions).await;
+                *memory = plan.memory.clone();
+            }
+        }
+        let took = self.clock.now().uptime.saturating_sub(began.uptime);
+        self.publish(&facts, plan, failure, began.wall, took);
+        took
+    }
+
+    fn decide(&self, facts: &Facts, config: &Config, memory: &Memory) -> Plan {
+        let documents = self.ledger.read();
+        plan::plan(facts, documents.state(), &config.policy, memory, self.clock.now())
+    }
+
+    /// Journals and logs what was done to hosts.
+    async fn put_on_record(
+        &self,
+        changes: &BTreeMap<HostName, Change>,
+        versions: &BTreeMap<HostName, u64>,
+    ) {
+        let mut entries = Vec::new();
+        for (host, change) in changes {
+            let version = versions.get(host).copied().unwrap_or(0);
+            for record in &change.records {
+                log(host, record);
+                entries.push(host_entry(host, record, version));
+            }
+        }
+        if entries.is_empty() {
+            return;
+        }
+        if let Err(error) = self.journal.append(&entries).await {
+            error!(
+                error = chain(&error),
+                entries = entries.len(),
+                "Changes are not in the journal"
+            );
+        }
+    }
+
+    fn publish(
+        &self,
+        facts: &Facts,
+        plan: Plan,
+        failure: Option<String>,
+        began: Timestamp,
+        took: Duration,
+    ) {
+        let former = Arc::clone(&self.report.borrow());
+        self.tell_blindness(&former.blind, &plan.blind);
+        self.tell_oddities(&former, &plan);
+        self.readiness.set("store", failure.clone());
+        let mut transitions = former.transitions.clone();
+        let changes = plan.changes.values().filter(|_| failure.is_none());
+        for record in changes.flat_map(|change| &change.records) {
+            if matches!(record.what, What::On | What::Off) {
+                let rule = record.rule.clone().unwrap_or_default();
+                *transitions.entry((record.what, rule)).or_insert(0) += 1;
+            }
+        }
+        let report = Report {
+            at: Some(began),
+            took,
+            leader: facts.mesos.as_ref().ok().map(|mesos| mesos.leader.clone()),
+            outlooks: plan.outlooks,
+            blind: plan.blind,
+            holds: plan.holds,
+            budget: plan.budget,
+            unmatched: plan.unmatched.into_iter().collect(),
+            unlistable: plan.unlistable.into_iter().collect(),
+            transitions,
+            failure,
+        };
+        self.report.send_replace(Arc::new(report));
+    }
+
+    fn tell_blindness(&self, former: &[Blindness], blind: &[Blindness]) {
+        let knows = |list: &[Blindness], source: &str| list.iter().any(|it| it.source == source);
+        for Blindness { source, reason, .. } in blind {
+            self.readiness.set(source, Some(reason.clone()));
+            if !knows(former, source) {
+                warn!(source, reason, "Blind: this source cannot be believed");
+            }
+        }
+        for Blindness { source, .. } in former.iter().filter(|it| !knows(blind, &it.source)) {
+            self.readiness.set(source, None);
+            info!(source, "No longer blind");
+        }
+    }
+
+    fn tell_oddities(&self, former: &Report, plan: &Plan) {
+        for unmatched in plan.unmatched.iter().filter(|it| !former.unmatched.contains(it)) {
+            let Unmatched { alertname, host, near_miss } = unmatched;
+            let near_miss = near_miss.as_ref().map_or("", HostName::as_str);
+            warn!(alertname, host, near_miss, "An alert names no host of the inventory");
+        }
+        for hostname in plan.unlistable.iter().filter(|it| !former.unlistable.contains(it)) {
+            warn!(hostname, "An agent's name is no host name: it cannot be listed");
+        }
+        let began = |it: &&HoldStatus| !former.holds.iter().any(|known| known.hold == it.hold);
+        for status in plan.holds.iter().filter(began) {
+            let (rule, alertname) = (&status.hold.rule, &status.hold.alertname);
+            warn!(rule, alertname, "Hold begins: nothing is taken off");
+        }
+        let ended = |it: &&HoldStatus| !plan.holds.iter().any(|now| now.hold == it.hold);
+        for status in former.holds.iter().filter(ended) {
+            let (rule, alertname) = (&status.hold.rule, &status.hold.alertname);
+            info!(rule, alertname, "Hold ended");
+        }
+    }
+}
+
+fn log(host: &HostName, record: &Record) {
+    let Record { by, reason, .. } = record;
+    let rule = record.rule.as_deref().unwrap_or_default();
+    match record.what {
+        What::Off => warn!(%host, rule, by, reason, "Host off"),
+        What::On => info!(%host, rule, by, reason, "Host on"),
+        what => info!(%host, rule, by, reason, what = format!("{what:?}").to_lowercase(), "Host"),
+    }
+}
+
+/// The journal's entry for what was done to a host, whose document had
+/// `version` before.
+pub(crate) fn host_entry(host: &HostName, record: &Record, version: u64) -> Entry {
+    let details = json!({
+        "host": host, "what": record.what, "by": record.by, "rule": record.rule,
+        "reason": record.reason, "evidence": record.evidence,
+        "version": {"before": version, "after": version + 1},
+    });
+    Entry::new(record.time, "host", details)
+}

@@ -1,0 +1,76 @@
+//! Where documents are kept: small pieces of JSON with versions.
+//!
+//! The trait has ZooKeeper's shape (compare-and-set on a version, several
+//! writes in one transaction), so that a store that several remediators share
+//! fits behind it. It knows nothing of what is in a document.
+
+mod embedded;
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+
+pub(crate) use embedded::EmbeddedStore;
+
+/// One document as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// JSON.
+    pub(crate) data: Vec<u8>,
+    /// Counts the writes of this document, from 1.
+    pub(crate) version: u64,
+}
+
+/// Everything that is stored, read in one piece.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// Counts the transactions of this store.
+    pub(crate) revision: u64,
+    /// By path, such as `whitelist/node1.example` or `automation`.
+    pub(crate) documents: BTreeMap<String, Stored>,
+}
+
+/// One write of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Write {
+    /// Which document.
+    pub(crate) path: String,
+    /// The version it must have now; `None`: it must not exist.
+    pub(crate) expected: Option<u64>,
+    /// The new content.
+    pub(crate) data: Vec<u8>,
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// Somebody else wrote the document meanwhile: read it again and decide anew.
+    #[error("{path} has version {found:?} and not {expected:?}")]
+    Conflict {
+        /// Which document.
+        path: String,
+        /// What the writer believed.
+        expected: Option<u64>,
+        /// What is there.
+        found: Option<u64>,
+    },
+    /// The store is out of reach: disk full, folder gone.
+    #[error("cannot {operation} the store")]
+    Unavailable {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A store of documents.
+pub(crate) trait Store: Send + Sync {
+    /// Reads everything.
+    fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>>;
+
+    /// Carries out all writes or none, durably. Returns the new revision. The
+    /// version of each written document is the former one plus 1, or 1.
+    fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>>;
+}
