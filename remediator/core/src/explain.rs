@@ -25,7 +25,7 @@ pub fn explain(
 ) -> String {
     let mut text = headline(host, document, now);
     for line in reasons(document, now) {
-        text += &format!("\n  - {line}");
+        text += &format!("\n  - {}", one_line(&line));
     }
     let Some(outlook) = outlook else {
         return text + "\nNo round has been made yet: what happens next is not known.";
@@ -38,7 +38,7 @@ pub fn explain(
         Verdict::On => "\nWhy it is not taken off:",
     };
     for block in &outlook.blocked_by {
-        text += &format!("\n  - {block}");
+        text += &format!("\n  - {}", one_line(&block.to_string()));
     }
     match outlook.next {
         Some(next) => text + &format!("\nLooked at in every round; the next wait ends {next:.0}."),
@@ -84,6 +84,16 @@ fn reasons(document: &HostDocument, now: Timestamp) -> Vec<String> {
         lines.push("new hosts start off here (whitelist.new_hosts)".into());
     }
     lines
+}
+
+/// The text without anything that could end its line or steer a terminal: labels
+/// and reasons come from outside.
+fn one_line(text: &str) -> String {
+    let plain = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(plain).collect()
 }
 
 /// The alert as Prometheus writes a series, with its value where it is known.
