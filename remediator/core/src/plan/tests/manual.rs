@@ -1,0 +1,244 @@
+//! What people say, and what becomes of it when its time is over.
+
+use std::time::Duration;
+
+use super::{
+    peers::Agent,
+    world::{Happening, ROUND, World, assert_blocked},
+};
+use crate::{
+    document::{Verdict, What},
+    plan::Block,
+    policy::Action,
+};
+
+#[test]
+fn i6_a_manual_on_is_not_changed_by_an_alert() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::On, None);
+    world.sicken("h1");
+    world.pass(3600);
+    assert!(world.is_on("h1"));
+    assert_blocked!(world, "h1", Block::Manual { verdict: Verdict::On, .. });
+    assert!(world.document("h1").causes.is_empty());
+}
+
+#[test]
+fn i6_a_manual_on_puts_a_sick_host_back_at_once() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.say("h1", Verdict::On, None);
+    assert!(world.is_on("h1"));
+    world.pass(600);
+    assert!(world.is_on("h1"));
+}
+
+#[test]
+fn i6_a_manual_off_is_not_ended_by_evidence() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::Off, None);
+    world.pass(3600);
+    assert!(world.is_off("h1"));
+    assert_blocked!(world, "h1", Block::Manual { verdict: Verdict::Off, .. });
+}
+
+#[test]
+fn when_a_manual_on_expires_what_still_fires_goes_off() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.say("h1", Verdict::On, Some(600));
+    world.pass(585);
+    assert!(world.is_on("h1"));
+    world.until(2 * ROUND, |world| world.is_off("h1"));
+    assert!(world.journal.iter().any(|(_, it)| it.what == What::Expired), "i6: it is recorded");
+}
+
+#[test]
+fn when_a_manual_on_expires_what_still_fires_must_pass_the_gates() {
+    let mut world = World::of_hosts(4);
+    world.policy.max_off.count = 1;
+    world.lose("h1");
+    world.say("h1", Verdict::On, Some(600));
+    world.lose("h2");
+    world.pass(900);
+    assert_eq!(world.hosts_off(), ["h2"], "until then the host stays on");
+    assert_blocked!(world, "h1", Block::Budget { .. });
+}
+
+#[test]
+fn when_a_manual_on_expires_causes_from_under_an_off_stay_aside() {
+    let mut world = World::of_hosts(4);
+    world.policy.max_off.count = 1;
+    world.say("h1", Verdict::On, Some(900));
+    world.round(ROUND);
+    let off = world.say("h1", Verdict::Off, None);
+    world.sicken("h1");
+    world.pass(60);
+    assert_eq!(world.document("h1").causes.len(), 1);
+    world.take_back("h1", &off);
+    assert!(world.is_on("h1"), "the older on decides again");
+    world.lose("h2");
+    world.pass(1200);
+    assert_eq!(world.hosts_off(), ["h2"], "no off without the gates:\n{}", world.tell());
+}
+
+#[test]
+fn an_older_on_that_takes_over_by_expiry_sets_causes_aside_as_well() {
+    let mut world = World::of_hosts(4);
+    world.policy.max_off.count = 1;
+    world.say("h1", Verdict::On, Some(3600));
+    world.round(ROUND);
+    world.say("h1", Verdict::Off, Some(300));
+    world.sicken("h1");
+    world.pass(240);
+    world.heal("h1");
+    world.until(1200, |world| world.is_on("h1"));
+    world.lose("h2");
+    world.pass(3600);
+    assert_eq!(world.hosts_off(), ["h2"], "{}", world.tell());
+}
+
+#[test]
+fn the_gates_after_an_on_count_what_fired_meanwhile() {
+    let mut world = World::of_hosts(4);
+    world.policy.rules[0].action =
+        Action::Off { fires_for: Duration::from_secs(300), min_off: Duration::ZERO };
+    world.say("h1", Verdict::On, Some(600));
+    world.sicken("h1");
+    world.pass(585);
+    assert!(world.is_on("h1"));
+    world.until(2 * ROUND, |world| world.is_off("h1"));
+}
+
+#[test]
+fn a_manual_off_that_expires_gives_back_on_evidence() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::Off, Some(600));
+    world.pass(585);
+    assert!(world.is_off("h1"));
+    world.until(2 * ROUND, |world| world.is_on("h1"));
+    let record = &world.journal.last().unwrap().1;
+    assert_eq!((record.what, record.by.as_str()), (What::On, "automation"));
+    assert_eq!(record.reason, "manual off of ops expired: disk swap");
+}
+
+#[test]
+fn i15_a_manual_off_that_expires_without_evidence_stays() {
+    let lacks: [(&str, Happening); 7] = [
+        ("a dead Prometheus", World::kill_prometheus),
+        ("a silent exporter", |world| world.node("h1").silent = true),
+        ("a sick host", |world| world.sicken("h1")),
+        ("a lost agent", |world| world.node("h1").agent = Agent::Lost),
+        ("a recovered agent", |world| world.node("h1").agent = Agent::Recovered),
+        ("an inactive agent", |world| world.node("h1").agent = Agent::Inactive),
+        ("no leading master", |world| world.leaderless = Some("no answer".into())),
+    ];
+    for (lack, happens) in lacks {
+        let mut world = World::of_hosts(4);
+        world.say("h1", Verdict::Off, Some(300));
+        happens(&mut world);
+        world.pass(3600);
+        assert!(world.is_off("h1"), "{lack}");
+        assert!(!world.blocks("h1").is_empty(), "{lack} is named");
+    }
+}
+
+#[test]
+fn a_manual_off_that_expires_over_a_silenced_alert_stays() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::Off, Some(120));
+    world.silence("DiskFull", "h1");
+    world.tell_only("am1", "DiskFull", "h1");
+    world.pass(180);
+    assert!(world.is_off("h1"), "suppressed freezes in both directions:\n{}", world.tell());
+    assert_blocked!(world, "h1", Block::Suppressed { .. });
+}
+
+#[test]
+fn a_manual_off_that_a_person_ends_gives_back_at_once() {
+    let mut world = World::of_hosts(4);
+    let off = world.say("h1", Verdict::Off, None);
+    world.kill_prometheus();
+    world.pass(60);
+    world.take_back("h1", &off);
+    assert!(world.is_on("h1"));
+}
+
+#[test]
+fn i8_an_alert_that_came_under_a_manual_off_keeps_the_host_off() {
+    let mut world = World::of_hosts(4);
+    let off = world.say("h1", Verdict::Off, None);
+    world.sicken("h1");
+    world.pass(60);
+    world.take_back("h1", &off);
+    assert!(world.is_off("h1"));
+    world.pass(60);
+    assert_blocked!(world, "h1", Block::Fires { .. });
+}
+
+#[test]
+fn a_cause_that_ends_under_a_manual_off_is_not_recorded_as_a_return() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::Off, None);
+    world.sicken("h1");
+    world.pass(60);
+    world.heal("h1");
+    world.until(1200, |world| world.document("h1").causes.is_empty());
+    assert!(world.is_off("h1"));
+    assert_eq!(world.journal.last().unwrap().1.what, What::Cleared);
+}
+
+#[test]
+fn the_newest_event_decides_and_an_older_one_takes_over() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::Off, None);
+    world.round(ROUND);
+    world.say("h1", Verdict::On, Some(300));
+    assert!(world.is_on("h1"));
+    world.pass(270);
+    assert!(world.is_on("h1"));
+    world.until(2 * ROUND, |world| world.is_off("h1"));
+    assert_eq!(world.document("h1").ruling_event().unwrap().0, "e1");
+}
+
+#[test]
+fn two_events_that_expire_in_one_round_do_not_let_the_older_one_take_over() {
+    for (older, newer) in [("a", "b"), ("b", "a")] {
+        let mut world = World::of_hosts(4);
+        world.say_as(older, "h1", Verdict::Off, Some(300));
+        world.round(ROUND);
+        world.say_as(newer, "h1", Verdict::On, Some(280));
+        // Nobody could say that the host is well: an expired off would stick.
+        world.kill_prometheus();
+        world.pass(600);
+        assert!(world.is_on("h1"), "{older} before {newer}:\n{}", world.tell());
+        assert_eq!(world.document("h1").transitions.len(), 2);
+    }
+}
+
+#[test]
+fn an_event_of_a_host_that_is_off_by_default_gives_way_to_the_default() {
+    let mut world = World::before_the_first_round(2);
+    world.policy.new_hosts = crate::policy::NewHosts::Off;
+    world.pass(60);
+    world.say("h1", Verdict::On, Some(300));
+    world.pass(240);
+    assert_eq!(world.hosts_off(), ["h2"]);
+    world.pass(120);
+    assert_eq!(world.hosts_off(), ["h1", "h2"]);
+}
+
+#[test]
+fn i19_nothing_expires_shortly_after_a_start() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::On, Some(60));
+    world.say("h2", Verdict::Off, Some(60));
+    world.sicken("h1");
+    world.let_time_pass(600);
+    world.restart();
+    world.pass(105);
+    assert!(world.is_on("h1") && world.is_off("h2"));
+    assert_blocked!(world, "h1", Block::JustStarted(_));
+    world.pass(60);
+    assert!(world.is_off("h1") && world.is_on("h2"));
+}

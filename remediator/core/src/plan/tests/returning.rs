@@ -1,0 +1,85 @@
+//! What a return looks like when nothing is in its way, and what stays away.
+
+use super::{
+    peers::{Agent, at},
+    world::{ROUND, World, assert_blocked},
+};
+use crate::{document::What, plan::Block};
+
+#[test]
+fn a_host_that_is_well_again_returns() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.heal("h1");
+    world.until(400, |world| world.is_on("h1"));
+    let (host, record) = world.journal.last().unwrap();
+    assert_eq!((host.as_str(), record.what), ("h1", What::On));
+    assert_eq!(record.reason, "HostCheckFailed is gone, and the host is well");
+    assert_eq!(record.rule.as_deref(), Some("host-check"));
+    let document = world.document("h1");
+    assert_eq!((document.off_since, document.causes.len()), (None, 0));
+    assert_eq!(document.transitions.last().unwrap().time, at(world.now));
+    assert!(world.blocks("h1").is_empty());
+}
+
+#[test]
+fn a_silence_keeps_a_host_off_that_is_well() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.silence("HostCheckFailed", "h1");
+    world.heal("h1");
+    // The Alertmanagers hold the silenced alert until it runs out.
+    world.alertmanagers.iter_mut().for_each(|it| it.hears = false);
+    world.pass(60);
+    assert_blocked!(world, "h1", Block::Suppressed { .. });
+    assert!(world.is_off("h1"));
+}
+
+#[test]
+fn a_silence_on_another_alert_keeps_it_off_as_well() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.silence("DiskFull", "h1");
+    world.heal("h1");
+    for _ in 0..20 {
+        world.tell_only("am2", "DiskFull", "h1");
+        world.pass(60);
+    }
+    assert!(world.is_off("h1"));
+    assert_blocked!(world, "h1", Block::Suppressed { .. });
+}
+
+#[test]
+fn i1_the_budget_never_stops_a_return() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.policy.max_off.count = 0;
+    world.policy.max_off_per_hour = 0;
+    world.node("h2").agent = Agent::Lost;
+    world.heal("h1");
+    world.until(400, |world| world.is_on("h1"));
+}
+
+#[test]
+fn a_host_that_relapses_goes_off_again() {
+    let mut world = World::of_hosts(4);
+    for _ in 0..3 {
+        world.lose("h1");
+        world.heal("h1");
+        world.until(400, |world| world.is_on("h1"));
+    }
+    assert_eq!(world.document("h1").transitions.len(), 6);
+}
+
+#[test]
+fn i29_a_new_agent_of_a_host_that_is_off_changes_nothing() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.node("h1").agent = Agent::Lost;
+    world.pass(600);
+    world.node("h1").agent = Agent::Registered;
+    world.pass(600);
+    assert!(world.is_off("h1"), "it is still sick");
+    world.round(ROUND);
+    assert_blocked!(world, "h1", Block::Fires { .. });
+}
