@@ -14,7 +14,7 @@ use crate::alertmanager::Alertmanager;
 use crate::cluster::Cluster;
 use crate::prometheus::Prometheus;
 use crate::run::Run;
-use crate::satellite::{self, Daemon};
+use crate::satellite::Daemon;
 use crate::shipped::{self, Addresses};
 use crate::wait::wait_for;
 use crate::{address, http};
@@ -25,6 +25,9 @@ const REMEDIATOR_HOST: u8 = 33;
 /// Discovery, a scrape, a rule evaluation, a warm Alertmanager, a first round:
 /// each takes seconds at the tests' intervals.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The host check of the tests: well, as long as a file is absent.
+const CHECK: &str = "sickness";
 
 /// How much of the journal is read: all that a test can have caused.
 const JOURNAL_LIMIT: usize = 1000;
@@ -130,6 +133,16 @@ impl Deployment {
         }
     }
 
+    /// Whether the check of `host` is well, as Prometheus has last scraped it. Not
+    /// asked of the exporter, which asks its Mesos at every scrape: Mesos answers
+    /// only two requests for its metrics a second, and delays the others.
+    pub fn check_ok(&self, host: &str) -> Result<bool> {
+        let query = format!(r#"satellite_check_ok{{check="{CHECK}", host="{host}"}}"#);
+        let samples = self.prometheus.query(&query)?;
+        let sample = samples.first().context("the check has no series")?;
+        Ok(sample.value > 0.0)
+    }
+
     /// An answer of the remediator's API: `path` begins after `/api/v1/`.
     pub fn api(&self, path: &str) -> Result<Value> {
         http::get(&format!("{}/api/v1/{path}", self.remediator.url()))
@@ -168,6 +181,17 @@ pub struct HostView {
     pub blocked_by: Vec<Value>,
     /// The whole story in words.
     pub explain: String,
+    /// What was done to it, oldest first.
+    pub transitions: Vec<Transition>,
+}
+
+/// One thing that was done to a host.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Transition {
+    /// When.
+    pub time: Timestamp,
+    /// `on`, `off`, and what changes neither.
+    pub what: String,
 }
 
 /// Why a host is off.
@@ -207,7 +231,7 @@ fn start_exporters(
         let name = format!("exporter-agent{}", index + 1);
         let config = run.peer_folder(&name)?.join("exporter.yml");
         let checks = serde_json::json!({ "checks": [{
-            "name": satellite::CHECK,
+            "name": CHECK,
             "command": ["test", "!", "-e", sickness.join(agent.hostname())],
             "interval": shipped::INTERVAL,
             "timeout": shipped::INTERVAL,

@@ -8,8 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::json;
 
 use crate::process::Process;
 use crate::reaper::MARKER;
@@ -82,28 +82,23 @@ impl Master {
         self.ip
     }
 
-    /// Every metric of it.
-    pub fn metrics(&self) -> Result<Value> {
-        http::get(&format!("{}/metrics/snapshot", self.url()))
-    }
-
-    /// Whether it says itself that it leads.
-    pub fn is_elected(&self) -> Result<bool> {
-        let elected = self.metrics()?["master/elected"].as_f64();
-        Ok(elected.context("the metrics lack master/elected")? > 0.0)
+    /// Whether it leads: the others redirect this request. The metric that says
+    /// so as well is better left to the exporters, since Mesos answers only two
+    /// requests for its metrics a second.
+    pub fn leads(&self) -> Result<bool> {
+        Ok(http::get_any(&format!("{}/master/slaves", self.url()))?.status == 200)
     }
 }
 
 /// Waits until exactly one of `masters` leads, and says which.
 pub fn leader(masters: &[Master]) -> Result<usize> {
-    wait_for("one elected master", ELECTED_WITHIN, || {
+    wait_for("one leading master", ELECTED_WITHIN, || {
         // One that is down or frozen does not lead.
-        let elected: Vec<usize> = (0..masters.len())
-            .filter(|index| masters[*index].is_elected().unwrap_or(false))
-            .collect();
-        match elected[..] {
+        let leading: Vec<usize> =
+            (0..masters.len()).filter(|index| masters[*index].leads().unwrap_or(false)).collect();
+        match leading[..] {
             [one] => Ok(one),
-            _ => Err(format!("elected: {elected:?}")),
+            _ => Err(format!("leading: {leading:?}")),
         }
     })
 }

@@ -69,17 +69,6 @@ fn listening_address(output: &str) -> Option<String> {
     Some(value.split_whitespace().next()?.trim_matches('"').to_owned())
 }
 
-/// The host check of the tests: well, as long as a file is absent.
-pub const CHECK: &str = "sickness";
-
-/// Whether an exporter says that [`CHECK`] is well; `None` before its first run.
-pub fn check_ok(exporter: &str) -> Result<Option<bool>> {
-    let metrics = http::get_text(&format!("{exporter}/metrics"))?;
-    let series = format!("satellite_check_ok{{check=\"{CHECK}\"}} ");
-    let value = metrics.lines().find_map(|line| line.strip_prefix(&series));
-    Ok(value.map(|value| value.trim() == "1" || value.trim() == "1.0"))
-}
-
 /// Runs `satctl` against `url`, and gives back what it prints. An error if it does
 /// not exit 0.
 pub fn satctl(url: &str, arguments: &[&str]) -> Result<String> {

@@ -62,6 +62,7 @@ pub(crate) fn loop_closes(lab: &mut Lab) -> Result<()> {
 pub(crate) fn killed(lab: &mut Lab) -> Result<()> {
     lab.satellite()?;
     let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    let begin = Timestamp::now();
     fall_sick(cluster, deployment, &patient)?;
     let file = std::fs::read(cluster.whitelist()).context("read the whitelist")?;
     let before = deployment.host(&patient)?;
@@ -76,12 +77,14 @@ pub(crate) fn killed(lab: &mut Lab) -> Result<()> {
         ensure!(bytes == file, "the file is {:?}", String::from_utf8_lossy(&bytes));
         Ok(())
     })?;
-    recover(cluster, deployment, &patient)
+    recover(cluster, deployment, &patient)?;
+    went_off_and_on_once(deployment, &patient, begin)
 }
 
 pub(crate) fn amnesia(lab: &mut Lab) -> Result<()> {
     lab.satellite()?;
     let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    let begin = Timestamp::now();
     fall_sick(cluster, deployment, &patient)?;
 
     deployment.prometheus.process.kill()?;
@@ -104,7 +107,8 @@ pub(crate) fn amnesia(lab: &mut Lab) -> Result<()> {
         state.context("Prometheus does not have it yet")
     })?;
     holds_for("off while sick", LONG_ENOUGH, || is_off(cluster, deployment, &patient))?;
-    recover(cluster, deployment, &patient)
+    recover(cluster, deployment, &patient)?;
+    went_off_and_on_once(deployment, &patient, begin)
 }
 
 pub(crate) fn overruled(lab: &mut Lab) -> Result<()> {
@@ -327,6 +331,20 @@ fn is_off(cluster: &Cluster, deployment: &Deployment, host: &str) -> Result<()> 
     ensure!(!file.iter().any(|listed| listed == host), "the file lists it");
     let view = deployment.host(host)?;
     ensure!(view.state == "off", "{}", view.explain);
+    Ok(())
+}
+
+/// Nothing happened to a host since `begin` but one way off and one back: not even
+/// for a moment between two looks at it.
+fn went_off_and_on_once(deployment: &Deployment, host: &str, begin: Timestamp) -> Result<()> {
+    let transitions = deployment.host(host)?.transitions;
+    let since: Vec<&str> = transitions
+        .iter()
+        .filter(|transition| transition.time >= begin)
+        .map(|transition| transition.what.as_str())
+        .filter(|what| ["on", "off"].contains(what))
+        .collect();
+    ensure!(since == ["off", "on"], "it went {since:?}: {transitions:?}");
     Ok(())
 }
 
