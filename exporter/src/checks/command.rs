@@ -33,7 +33,7 @@ const OUTPUT_BYTES: usize = 1024;
 const OUTPUT_GRACE: Duration = Duration::from_millis(100);
 
 /// For the kernel to end a process that was killed. One that hangs in a dead disk can take
-/// for ever; it is then left to be reaped when it does end.
+/// for ever; the run is then over without it, see [`Run::hanging`].
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What one run came to.
@@ -43,6 +43,9 @@ pub(super) struct Run {
     pub(super) duration: Duration,
     /// The first line that it wrote to stdout, else to stderr.
     pub(super) first_line: String,
+    /// The process, where it is still there although it was killed. The next run has to
+    /// wait for its end, or a dead disk would collect one such process per interval.
+    pub(super) hanging: Option<Child>,
 }
 
 /// How a run ended.
@@ -59,19 +62,15 @@ pub(super) enum Ending {
 /// Runs a command to its end, for `limit` at most, or until `stop`.
 pub(super) async fn run(command: &[String], limit: Duration, stop: &CancellationToken) -> Run {
     let started = Instant::now();
-    let (ending, first_line) = attempt(command, limit, stop).await;
-    Run { ending, duration: started.elapsed(), first_line }
-}
-
-async fn attempt(
-    command: &[String],
-    limit: Duration,
-    stop: &CancellationToken,
-) -> (Ending, String) {
     let (mut child, group) = match spawn(command) {
-        Ok(started) => started,
+        Ok(spawned) => spawned,
         Err(error) => {
-            return (Ending::Unwell(format!("cannot be started: {error}")), String::new());
+            return Run {
+                ending: Ending::Unwell(format!("cannot be started: {error}")),
+                duration: started.elapsed(),
+                first_line: String::new(),
+                hanging: None,
+            };
         }
     };
     let (stdout, stderr) = (Output::default(), Output::default());
@@ -85,21 +84,32 @@ async fn attempt(
         () = stop.cancelled() => Ended::Stopped,
     };
     kill_group(group);
-    let status = reap(&mut child).await;
+    let reaped = reap(&mut child, REAP_TIMEOUT).await;
     let all_read = async { while readers.join_next().await.is_some() {} };
     // What is not read by then is dropped with the readers.
     timeout(OUTPUT_GRACE, all_read).await.ok();
 
-    let ending = match (ended, status) {
+    let ending = match (ended, &reaped) {
         (Ended::Stopped, _) => Ending::Stopped,
+        (Ended::TooLate, Reaped::Hanging) => Ending::Unwell(format!(
+            "timed out after {}, and hangs in the kernel",
+            humantime::format_duration(limit)
+        )),
         (Ended::TooLate, _) => {
             Ending::Unwell(format!("timed out after {}", humantime::format_duration(limit)))
         }
-        (Ended::ByItself, Some(status)) if status.success() => Ending::Well,
-        (Ended::ByItself, Some(status)) => Ending::Unwell(status.to_string()),
-        (Ended::ByItself, None) => Ending::Unwell("its exit status was lost".into()),
+        (Ended::ByItself, Reaped::Exited(status)) if status.success() => Ending::Well,
+        (Ended::ByItself, Reaped::Exited(status)) => Ending::Unwell(status.to_string()),
+        (Ended::ByItself, Reaped::Lost | Reaped::Hanging) => {
+            Ending::Unwell("its exit status was lost".into())
+        }
     };
-    (ending, stdout.first_line().or_else(|| stderr.first_line()).unwrap_or_default())
+    Run {
+        ending,
+        duration: started.elapsed(),
+        first_line: stdout.first_line().or_else(|| stderr.first_line()).unwrap_or_default(),
+        hanging: matches!(reaped, Reaped::Hanging).then_some(child),
+    }
 }
 
 enum Ended {
@@ -146,17 +156,25 @@ fn kill_group(group: Pid) {
     }
 }
 
-async fn reap(child: &mut Child) -> Option<ExitStatus> {
-    match timeout(REAP_TIMEOUT, child.wait()).await {
-        Ok(Ok(status)) => Some(status),
+/// What became of a process that has ended or was killed.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reaped {
+    Exited(ExitStatus),
+    /// It has ended, and nobody knows how.
+    Lost,
+    /// It does not end.
+    Hanging,
+}
+
+/// Waits for the end of a process, for as long as `patience` lasts.
+pub(super) async fn reap(child: &mut Child, patience: Duration) -> Reaped {
+    match timeout(patience, child.wait()).await {
+        Ok(Ok(status)) => Reaped::Exited(status),
         Ok(Err(error)) => {
             warn!(%error, "Cannot reap a check");
-            None
+            Reaped::Lost
         }
-        Err(_) => {
-            warn!("A check that was killed does not end; it hangs in the kernel");
-            None
-        }
+        Err(_) => Reaped::Hanging,
     }
 }
 
