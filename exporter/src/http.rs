@@ -1,6 +1,9 @@
 //! What the exporter answers over HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -12,12 +15,17 @@ use axum::{
 use prometheus_client::registry::Registry;
 use satellite_toolkit::exposition::{Families, Format, compression, render, response};
 use serde::Deserialize;
+use tokio::{sync::Semaphore, time};
 
 use crate::{
     checks::Checks,
     page,
     scrape::{Scraper, deadline},
 };
+
+/// Scrapes that ask Mesos at a time; further ones wait. Each makes Mesos build its answers
+/// and holds them until they are decoded, while two Prometheus and a person make three.
+const CONCURRENT_SCRAPES: usize = 8;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -29,6 +37,20 @@ pub(crate) struct App {
     /// How long Mesos may take.
     pub(crate) timeout: Duration,
     pub(crate) telemetry_path: String,
+    turns: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(
+        scraper: Scraper,
+        checks: Arc<Checks>,
+        own: Registry,
+        timeout: Duration,
+        telemetry_path: String,
+    ) -> Self {
+        let turns = Semaphore::new(CONCURRENT_SCRAPES);
+        Self { scraper, checks, own, timeout, telemetry_path, turns }
+    }
 }
 
 /// The page and the metrics; the lifecycle endpoints are the toolkit's.
@@ -59,7 +81,14 @@ async fn metrics(
         };
         return (StatusCode::BAD_REQUEST, message).into_response();
     }
-    let mut families = app.scraper.scrape(deadline(&headers, app.timeout)).await;
+    let started = Instant::now();
+    let deadline = deadline(&headers, app.timeout);
+    // Mesos keeps at least half of the time: a source without any would look down.
+    let Ok(Ok(_turn)) = time::timeout(deadline / 2, app.turns.acquire()).await else {
+        let message = format!("{CONCURRENT_SCRAPES} scrapes are under way already\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+    };
+    let mut families = app.scraper.scrape(deadline.saturating_sub(started.elapsed())).await;
     families.extend(app.checks.families());
     let gathered = Families(families).into_registry();
     let format = Format::negotiate(&headers);

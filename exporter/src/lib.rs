@@ -69,13 +69,8 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
         .spawn(reloader.run(shutdown.token(), move || {
             load_checks(config_file.clone(), Arc::clone(&reloaded))
         }));
-    let app = Arc::new(App {
-        scraper: Scraper::new(client, master, agent),
-        checks,
-        own,
-        timeout,
-        telemetry_path,
-    });
+    let scraper = Scraper::new(client, master, agent);
+    let app = Arc::new(App::new(scraper, checks, own, timeout, telemetry_path));
     let router = http::routes(app).merge(lifecycle::routes(Readiness::default(), reload));
     let mut limits = Limits::default();
     limits.request_timeout = limits.request_timeout.max(timeout + RESPONSE_MARGIN);

@@ -102,7 +102,7 @@ async fn containers_keep_their_names_while_the_state_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_mesos_that_is_not_there_is_down_and_comes_back_by_itself() {
+async fn a_mesos_that_is_not_there_is_down_and_the_log_says_why() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let flag = format!("--mesos.agent=http://{}", closed.local_addr().unwrap());
     drop(closed);
@@ -130,6 +130,20 @@ async fn a_mesos_that_hangs_does_not_fail_the_scrape_nor_the_other_source() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_only_down(&body, &["master", "master_info", "agent_state"]);
     assert!(body.contains("mesos_agent_registered 1\n"));
+}
+
+#[tokio::test]
+async fn no_crowd_of_scrapes_reaches_a_mesos_that_hangs() {
+    let (exporter, _master, agent) = node().await;
+    agent.answer("/state", Answer::Hang);
+    // The first eight wait for Mesos; the ninth for its turn, for half of its time.
+    let header = "X-Prometheus-Scrape-Timeout-Seconds";
+    let crowd = (0..9).map(|_| exporter.get_with("/metrics", header, "4.0"));
+    let answers = futures::future::join_all(crowd).await;
+    let (served, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|(status, _)| *status == 200);
+    assert_eq!(served.len(), 8);
+    assert_eq!(refused, [(503, "8 scrapes are under way already\n".to_owned())]);
 }
 
 #[tokio::test]
