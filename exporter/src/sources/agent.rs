@@ -54,18 +54,15 @@ impl Agent {
             Outcome::measure("containers", &containers_url, containers),
             Outcome::measure("agent_state", &state_url, self.state(client, &state_url, timeout)),
         );
-        let mut containers = containers;
-        let mapped = match std::mem::replace(&mut containers.result, Ok(bytes::Bytes::new())) {
-            Ok(body) => {
-                let names = self.names();
-                decode(&containers_url, body, move |body| {
-                    Ok(families::containers(&parse_containers(body)?, &names))
-                })
-                .await
-            }
-            Err(error) => Err(error),
-        };
-        [numbers, containers.with(mapped), state]
+        // Decoded last, for the names that the state has just brought.
+        let names = self.names();
+        let containers = containers.and_then(async |body| {
+            decode(&containers_url, body, move |body| {
+                Ok(families::containers(&parse_containers(body)?, &names))
+            })
+            .await
+        });
+        [numbers, containers.await, state]
     }
 
     /// Reads who the agent is and who owns its containers. Each scrape asks, since the

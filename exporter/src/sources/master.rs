@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use satellite_mesos::{
-    Client, endpoint, limits,
+    Client, endpoint, limits, shown,
     wire::{
         master::{FLAGS_PATH, VERSION_PATH, parse_flags, parse_version},
         snapshot,
@@ -35,7 +35,7 @@ async fn info(client: &Client, base: &Url, timeout: Duration) -> Result<Vec<Fami
         client.get(&version_url, timeout, limits::SMALL),
         client.get(&flags_url, timeout, limits::SMALL),
     )?;
-    let unreadable = |url: &Url, source| SourceError::Decode { url: url.to_string(), source };
+    let unreadable = |url: &Url, source| SourceError::Decode { url: shown(url), source };
     let version = parse_version(&version).map_err(|source| unreadable(&version_url, source))?;
     let flags = parse_flags(&flags).map_err(|source| unreadable(&flags_url, source))?;
     if version.version.is_none() {

@@ -66,10 +66,15 @@ impl<T> Outcome<T> {
         Self { source, url: shown(url), duration: started.elapsed(), result }
     }
 
-    /// The same outcome with what its success was made into.
-    fn with<U>(self, result: Result<U, SourceError>) -> Outcome<U> {
-        let Self { source, url, duration, result: _ } = self;
-        Outcome { source, url, duration, result }
+    /// Goes on with what a success brought, on the same clock.
+    async fn and_then<U>(self, next: impl AsyncFnOnce(T) -> Result<U, SourceError>) -> Outcome<U> {
+        let Self { source, url, duration, result } = self;
+        let started = Instant::now();
+        let result = match result {
+            Ok(value) => next(value).await,
+            Err(error) => Err(error),
+        };
+        Outcome { source, url, duration: duration + started.elapsed(), result }
     }
 }
 
