@@ -58,7 +58,7 @@ impl Round<'_> {
     }
 
     /// Ends manual events whose time is over. An `off` ends only on evidence if
-    /// its end would put the host back.
+    /// its end would put the host back, unless an older `on` of a person does.
     fn expire_events(&mut self, host: &HostName, sightings: &Sightings<'_>, outlook: &mut Outlook) {
         let Some(document) = self.document(host.as_str()) else { return };
         let mut document = document.clone();
@@ -70,7 +70,8 @@ impl Round<'_> {
             let mut without = document.clone();
             let Some(event) = without.remove_event(&id) else { return };
             let (before, after) = (document.verdict(), without.verdict());
-            if (before, after) == (Verdict::Off, Verdict::On) {
+            let by_automation = without.ruling_event().is_none();
+            if (before, after) == (Verdict::Off, Verdict::On) && by_automation {
                 outlook.blocked_by.extend(sightings.freezes(host));
                 if !self.is_well(host, &without, outlook) || !outlook.blocked_by.is_empty() {
                     return;

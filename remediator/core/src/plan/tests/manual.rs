@@ -99,6 +99,20 @@ fn an_older_on_that_takes_over_by_expiry_sets_causes_aside_as_well() {
 }
 
 #[test]
+fn an_older_on_takes_over_by_expiry_without_evidence_since_a_person_said_it() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::On, Some(3600));
+    world.round(ROUND);
+    world.say("h1", Verdict::Off, Some(300));
+    world.sicken("h1");
+    world.pass(270);
+    assert!(world.is_off("h1"));
+    world.kill_prometheus();
+    world.until(2 * ROUND, |world| world.is_on("h1"));
+    assert_blocked!(world, "h1", Block::Manual { verdict: Verdict::On, .. });
+}
+
+#[test]
 fn the_gates_after_an_on_count_what_fired_meanwhile() {
     let mut world = World::of_hosts(4);
     world.policy.rules[0].action =

@@ -246,6 +246,8 @@ impl Checked {
             let (from, to) = (was.map(HostDocument::verdict), change.document.verdict());
             match (from, to) {
                 (Some(Verdict::On), Verdict::Off) => self.check_off(host, &before, &facts, &plan),
+                // Where an older `on` decides again, a person said so.
+                (Some(Verdict::Off), Verdict::On) if change.document.ruling_event().is_some() => {}
                 (Some(Verdict::Off), Verdict::On) => self.check_on(host, &before, &facts),
                 _ => assert!(!change.rests_on_alert),
             }
