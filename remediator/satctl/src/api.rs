@@ -160,7 +160,7 @@ impl Api {
         }
         let message = serde_json::from_slice(&body)
             .map(|Refusal { message }| message)
-            .unwrap_or_else(|_| format!("{url} refused without saying why"));
+            .unwrap_or_else(|_| format!("{url} does not answer as a remediator does"));
         Err(ApiError::Refused { status, message })
     }
 }

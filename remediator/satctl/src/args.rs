@@ -213,16 +213,18 @@ impl Since {
 }
 
 fn parse_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let example = "write a URL such as http://127.0.0.1:5001";
+    let url = Url::parse(text).map_err(|error| format!("{error}; {example}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err("it must begin with http:// or https://".to_owned());
+        return Err(example.to_owned());
     }
     Ok(url)
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
+    // The library's own text lists units that nobody here writes.
     let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write 30s, 5m, 1h30m or 7d"))?;
+        .map_err(|_| "write a duration such as 30s, 5m, 1h30m or 7d".to_owned())?;
     // The remediator counts in seconds; less would be no time at all.
     if duration < Duration::from_secs(1) {
         return Err("it must be 1s or more".to_owned());

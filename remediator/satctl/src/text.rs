@@ -11,6 +11,9 @@ use crate::answer::{Cause, Host, Journal};
 /// Shown where there is nothing to show, so that columns stay columns.
 const NOTHING: &str = "-";
 
+/// Alerts of a delivery that the journal names; a delivery may have thousands.
+const ALERTS_TOLD: usize = 5;
+
 /// A table of hosts.
 pub(crate) fn hosts(hosts: &[Host]) -> String {
     let rows = hosts
@@ -24,18 +27,15 @@ pub(crate) fn explanation(host: &Host) -> String {
     if host.explain.is_empty() { in_force(host) } else { lines(&host.explain) }
 }
 
-/// What is in force for a host after a command: `host a is off (manual, until 2026-…)`.
+/// What is in force for a host after a command: `host a is off (manual, until 2026-…)`. What
+/// blocks a change is not told: the answer has it from the round before the command.
 pub(crate) fn in_force(host: &Host) -> String {
     let name = one_line(&host.host);
     let state = one_line(&host.state);
-    let mut text = match because(host) {
+    match because(host) {
         Some(because) => format!("host {name} is {state} ({})\n", one_line(&because)),
         None => format!("host {name} is {state}\n"),
-    };
-    for block in &host.blocked_by {
-        text += &format!("  blocked by: {}\n", one_line(&plain(block)));
     }
-    text
 }
 
 /// How the remediator is: its answer as an indented list.
@@ -49,14 +49,30 @@ pub(crate) fn status(status: &Map<String, Value>) -> String {
 pub(crate) fn journal(journal: &Journal) -> String {
     let rows = journal.records.iter().map(|record| {
         let field = |key| record.get(key).filter(|value| !value.is_null()).map(plain);
-        let when = field("time").map(|text| text.parse().map_or(text, |t| time(Some(t))));
+        let when = record.get("time").map(brief);
         // What concerns no host (a delivery, a merge) has a kind and its own fields.
         let what = field("what").or_else(|| field("kind"));
-        let reason = field("reason").or_else(|| details(record));
+        let reason = field("reason").or_else(|| delivered(record)).or_else(|| details(record));
         [when, field("host"), what, field("by"), reason]
             .map(|cell| cell.unwrap_or_else(|| NOTHING.to_owned()))
     });
     table(["TIME", "HOST", "WHAT", "BY", "REASON"], rows)
+}
+
+/// The alerts of a delivery: `HostCheckFailed of node7 is firing`.
+fn delivered(record: &Map<String, Value>) -> Option<String> {
+    let alerts = record.get("alerts")?.as_array().filter(|alerts| !alerts.is_empty())?;
+    let told = alerts.iter().take(ALERTS_TOLD).map(|alert| {
+        let text = |pointer| alert.pointer(pointer).and_then(Value::as_str);
+        let name = text("/labels/alertname").unwrap_or("an alert without a name");
+        let host = text("/labels/host").map(|host| format!(" of {host}")).unwrap_or_default();
+        format!("{name}{host} is {}", text("/status").unwrap_or("in a state that is not told"))
+    });
+    let mut told = told.collect::<Vec<_>>().join(", ");
+    if alerts.len() > ALERTS_TOLD {
+        told += &format!(", and {} more", alerts.len() - ALERTS_TOLD);
+    }
+    Some(told)
 }
 
 /// The fields of a journal record that have no column, as `key=value`.
@@ -130,6 +146,12 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// A value as a person would write it, and a point in time to its second.
+fn brief(value: &Value) -> String {
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    parsed.map_or_else(|| plain(value), |moment| time(Some(moment)))
+}
+
 /// An object as `key: value` lines; what is nested is indented below its key. Its depth is bounded
 /// by that of the JSON parser.
 fn indented(text: &mut String, depth: usize, object: &Map<String, Value>) {
@@ -151,7 +173,7 @@ fn indented(text: &mut String, depth: usize, object: &Map<String, Value>) {
                     }
                 }
             }
-            value => *text += &format!("{indent}{key}: {}\n", one_line(&plain(value))),
+            value => *text += &format!("{indent}{key}: {}\n", one_line(&brief(value))),
         }
     }
 }
@@ -218,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_force_names_the_cause_its_end_and_what_blocks() {
+    fn what_is_in_force_names_the_cause_and_its_end_but_not_what_blocked_before() {
         assert_eq!(
             in_force(&host(manual())),
             "host a is off (manual, until 2026-11-21T13:00:00Z)\n"
         );
         assert_eq!(in_force(&host(sick())), "host b.example is off (alert host-check)\n");
         let blocked = json!({"host": "d", "state": "on", "blocked_by": ["no leader"]});
-        assert_eq!(in_force(&host(blocked)), "host d is on\n  blocked by: no leader\n");
+        assert_eq!(in_force(&host(blocked)), "host d is on\n");
     }
 
     #[test]
@@ -241,7 +263,7 @@ mod tests {
             "generation": 7,
             "holds": [],
             "leader": true,
-            "sources": [{"blind_since": null, "name": "prometheus"}, {"blind_since": "now", "name": "mesos"}],
+            "sources": [{"blind_since": null, "name": "prometheus"}, {"blind_since": "2026-11-21T10:00:00.25Z", "name": "mesos"}],
             "storm": {"active": false}
         }) else {
             unreachable!()
@@ -252,7 +274,7 @@ mod tests {
              holds: none\n\
              leader: true\n\
              sources 1:\n  blind since: -\n  name: prometheus\n\
-             sources 2:\n  blind since: now\n  name: mesos\n\
+             sources 2:\n  blind since: 2026-11-21T10:00:00Z\n  name: mesos\n\
              storm:\n  active: false\n"
         );
     }
@@ -271,5 +293,12 @@ mod tests {
              2026-11-21T10:30:00Z  -     merge  -    added=none generation=7\n\
              2026-11-21T10:00:00Z  -     start  -    -\n"
         );
+        let firing = json!({"labels": {"alertname": "Sick", "host": "a"}, "status": "firing"});
+        let nameless = json!({"labels": {}, "status": "resolved"});
+        let mut alerts = vec![firing, nameless];
+        alerts.resize(7, json!({}));
+        let text = journal_of(json!({"records": [{"kind": "delivery", "alerts": alerts}]}));
+        let expected = "Sick of a is firing, an alert without a name is resolved, ";
+        assert!(text.contains(expected) && text.ends_with(", and 2 more\n"), "{text}");
     }
 }

@@ -440,11 +440,12 @@ fn a_wrong_command_line_is_exit_64_and_asks_nothing() {
     for (args, said) in [
         (&["off", "a"][..], "--reason"),
         (&["off", "a", "--reason", " "], "say why"),
-        (&["off", "a", "--reason", "r", "--ttl", "soon"], "write 30s"),
+        (&["off", "a", "--reason", "r", "--ttl", "soon"], "such as 30s"),
         (&["off", "a", "--reason", "r", "--ttl", "0s"], "1s or more"),
         (&["hosts", "--state", "maybe"], "possible values"),
         (&["journal", "--since", "yesterday"], "duration"),
-        (&["status", "--url", "ftp://h"], "http://"),
+        (&["status", "--url", "ftp://h"], "such as http://"),
+        (&["status", "--url", "h:5001"], "such as http://"),
         (&["frobnicate"], "frobnicate"),
         (&[], "Usage"),
     ] {
