@@ -129,6 +129,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_command_did_is_recorded_as_what_it_did() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        let mut did =
+            |id, state, seconds| say(&mut document, id, event(state, seconds)).unwrap().what;
+        assert_eq!(did("a", Verdict::On, 1), What::Said);
+        assert_eq!(did("b", Verdict::Off, 2), What::Off);
+        assert_eq!(did("c", Verdict::Off, 3), What::Said);
+        assert_eq!(did("c", Verdict::On, 4), What::On);
+        let record = take_back(&mut document, "c", "eve", at(5)).unwrap();
+        assert_eq!((record.what, record.by.as_str()), (What::Off, "eve"), "b decides again");
+        assert_eq!(take_back(&mut document, "c", "eve", at(6)), Err(Refusal::NoSuchEvent));
+    }
+
+    #[test]
+    fn a_command_is_refused_only_below_the_floor() {
+        assert_eq!(keep_floor(3, 3), Ok(()));
+        assert_eq!(keep_floor(2, 3), Err(Refusal::BelowFloor { left: 2, floor: 3 }));
+        assert_eq!(keep_floor(4, 3), Ok(()));
+    }
+
+    #[test]
     fn a_host_takes_only_so_many_events_but_any_may_be_replaced() {
         let mut document = HostDocument::new(Verdict::On, at(0));
         for number in 0..MAX_MANUAL_EVENTS {

@@ -62,6 +62,25 @@ fn the_budget_goes_to_the_host_that_has_been_sick_the_longest() {
 }
 
 #[test]
+fn what_is_left_of_the_budget_is_what_the_tightest_gate_lets_through() {
+    let mut world = World::of_hosts(10);
+    let left = |world: &World| world.last_plan().budget.remaining(&world.policy);
+    assert_eq!(left(&world), 10);
+    world.policy.max_off_per_hour = 5;
+    world.lose("h1");
+    assert_eq!(left(&world), 4);
+    world.policy.max_off.count = 3;
+    world.round(ROUND);
+    assert_eq!(left(&world), 2);
+    world.policy.min_hosts = MinHosts::Count(8);
+    world.round(ROUND);
+    assert_eq!(left(&world), 1);
+    world.policy.max_off.count = 0;
+    world.round(ROUND);
+    assert_eq!(left(&world), 0, "never less than nothing");
+}
+
+#[test]
 fn i37_budget_that_becomes_free_is_used_within_two_rounds() {
     let mut world = World::of_hosts(4);
     world.policy.max_off.count = 1;
@@ -113,17 +132,15 @@ fn i1_hosts_that_were_out_before_the_first_start_count() {
 }
 
 #[test]
-fn i1_hosts_that_wait_for_a_person_count() {
-    let mut world = World::before_the_first_round(3);
+fn i1_new_hosts_that_wait_for_a_person_count() {
+    let mut world = World::of_hosts(3);
     world.policy.new_hosts = NewHosts::Off;
     world.policy.max_off.count = 1;
-    world.pass(60);
-    world.say("h1", Verdict::On, None);
+    world.add_node("h4");
     world.sicken("h1");
-    world.say("h2", Verdict::On, None);
-    world.say("h3", Verdict::On, None);
     world.pass(SOON);
-    assert!(world.hosts_off().is_empty(), "what a person put on stays on");
+    assert_eq!(world.hosts_off(), ["h4"]);
+    assert_blocked!(world, "h1", Block::Budget { away: 1, .. });
 }
 
 #[test]

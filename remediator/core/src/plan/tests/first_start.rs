@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    peers::{Agent, Node},
+    peers::Agent,
     world::{ROUND, World, assert_blocked},
 };
 use crate::{
@@ -23,11 +23,6 @@ fn with_a_file() -> World {
     let mut world = World::before_the_first_round(3);
     world.file = Ok(lists(&["h1", "h2"]));
     world
-}
-
-fn new_node(world: &mut World, host: &str) {
-    let node = Node { sick: false, silent: false, agent: Agent::Registered };
-    world.cluster.nodes.insert(host.into(), node);
 }
 
 #[test]
@@ -82,10 +77,10 @@ fn a_host_that_appears_within_ten_minutes_of_a_leader_is_imported() {
     world.leaderless = None;
     world.round(ROUND);
     world.pass(570);
-    new_node(&mut world, "h4");
+    world.add_node("h4");
     world.round(ROUND);
     assert!(world.document("h4").is_imported());
-    new_node(&mut world, "h5");
+    world.add_node("h5");
     world.pass(30);
     assert!(world.is_on("h5"), "new_hosts applies after that");
 }
@@ -96,11 +91,11 @@ fn the_ten_minutes_hold_over_a_restart_of_the_remediator() {
     world.pass(60);
     world.restart();
     world.file = Err("not asked again".into());
-    new_node(&mut world, "h4");
+    world.add_node("h4");
     world.pass(60);
     assert!(world.document("h4").is_imported());
     world.pass(600);
-    new_node(&mut world, "h5");
+    world.add_node("h5");
     world.round(ROUND);
     assert!(world.is_on("h5"));
 }
@@ -181,8 +176,8 @@ fn once_begun_the_file_is_not_read_again() {
 #[test]
 fn a_name_that_cannot_stand_in_a_whitelist_is_reported_and_left_alone() {
     let mut world = World::of_hosts(2);
-    new_node(&mut world, "bad_name");
-    new_node(&mut world, "h1 ");
+    world.add_node("bad_name");
+    world.add_node("h1 ");
     world.round(ROUND);
     assert_eq!(world.hosts.len(), 2);
     let unlistable: Vec<&str> = world.last_plan().unlistable.iter().map(String::as_str).collect();

@@ -242,6 +242,12 @@ impl World {
         self.cluster.nodes.get_mut(host).unwrap()
     }
 
+    /// A healthy node joins.
+    pub(super) fn add_node(&mut self, host: &str) {
+        let node = Node { sick: false, silent: false, agent: Agent::Registered };
+        self.cluster.nodes.insert(host.to_owned(), node);
+    }
+
     pub(super) fn sicken(&mut self, host: &str) {
         self.node(host).sick = true;
     }
@@ -374,7 +380,6 @@ impl World {
         self.blocks(host).iter().any(by)
     }
 
-    /// Whether automation was in no two minds: no host changed in the last round.
     pub(super) fn last_plan(&self) -> &Plan {
         self.plan.as_ref().unwrap()
     }
