@@ -76,11 +76,18 @@ lints() {
     cargo clippy --quiet --workspace --test real_cluster -- -D warnings
 }
 
+# Its readers work on these crates, so private items are documented too, and may
+# be linked to from public ones.
+documentation() {
+  RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' \
+    cargo doc --quiet --workspace --no-deps --document-private-items
+}
+
 test_parts() {
   part 'peers' tests/peers/install.sh
   part 'format' cargo fmt --all --check
   part 'lints' lints
-  part 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
+  part 'documentation' documentation
   part 'alert rules' alerts/check.sh
   part 'build' cargo build --workspace --bins
   part 'unit tests' cargo test --workspace
