@@ -169,11 +169,18 @@ pub enum BindError {
 pub async fn bind(address: &str) -> Result<TcpListener, BindError> {
     let (host, port) = split_address(address)?;
     let bound = match TcpListener::bind(format!("{host}:{port}")).await {
-        // A kernel without IPv6 still has every IPv4 address.
-        Err(_) if address.starts_with(':') => TcpListener::bind(("0.0.0.0", port)).await,
+        // A kernel without IPv6 still has every IPv4 address. Where the port is taken or
+        // forbidden, IPv4 alone would be half of what was asked for.
+        Err(error) if address.starts_with(':') && !is_final(&error) => {
+            TcpListener::bind(("0.0.0.0", port)).await
+        }
         bound => bound,
     };
     bound.map_err(|source| BindError::Bind { address: address.to_owned(), source })
+}
+
+fn is_final(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
 /// Serves `router` until `token` is cancelled, then finishes the requests in flight
