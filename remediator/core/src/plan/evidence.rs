@@ -11,20 +11,32 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::Round;
-use crate::{document::HostDocument, facts::Prometheus, host::HostName, time::since};
+use crate::{
+    document::HostDocument,
+    facts::{ActiveAlert, Prometheus},
+    host::HostName,
+    time::since,
+};
 
 /// An older scrape says nothing of now.
 pub const MAX_SCRAPE_AGE: Duration = Duration::from_secs(120);
 
+/// The alerts of one Prometheus by their host, made once in a round: every host
+/// that is off asks for its own.
+pub(super) type Complaints<'a> = BTreeMap<&'a str, Vec<&'a ActiveAlert>>;
+
 impl Round<'_> {
     /// Says which Prometheus cannot be believed, and notes which came back.
     pub(super) fn judge_prometheus(&mut self) {
-        for (url, answer) in &self.facts.prometheus {
+        let facts = self.facts;
+        for (url, answer) in &facts.prometheus {
             let verdict = match answer {
                 Err(reason) => Err(format!("does not answer: {reason}")),
                 Ok(answer) => {
                     let former = self.former_memory.prometheus_back.get(url).copied();
                     self.memory.prometheus_back.insert(url.clone(), former.unwrap_or(answer.now));
+                    let complaints = complaints(answer, &self.policy.host_label);
+                    self.complaints.insert(url, complaints);
                     rules_work(answer)
                 }
             };
@@ -73,7 +85,7 @@ impl Round<'_> {
         let of_host: &mut BTreeMap<String, Timestamp> =
             self.memory.well_since.entry(host.clone()).or_default();
         of_host.insert(url.to_owned(), well_since);
-        self.no_complaint(answer, host)?;
+        self.no_complaint(url, host)?;
         rules_work(answer)?;
         let evaluated_since = |evaluated: Option<Timestamp>| evaluated > Some(well_since);
         if let Some(rule) = answer.rules.iter().find(|it| !evaluated_since(it.evaluated_at)) {
@@ -86,18 +98,25 @@ impl Round<'_> {
         lost.map_or(Ok(()), |name| Err(format!("has no rule {name} that could complain")))
     }
 
-    fn no_complaint(&self, answer: &Prometheus, host: &HostName) -> Result<(), String> {
-        let label = self.policy.host_label.as_str();
-        let complaint = answer
-            .active
-            .iter()
-            .find(|active| active.labels.get(label).is_some_and(|it| it == host.as_str()));
+    fn no_complaint(&self, url: &str, host: &HostName) -> Result<(), String> {
+        let of_host = self.complaints.get(url).and_then(|by_host| by_host.get(host.as_str()));
+        let complaint = of_host.and_then(|complaints| complaints.first());
         complaint.map_or(Ok(()), |active| {
             let state = if active.firing { "firing" } else { "pending" };
             let name = active.labels.get("alertname").map_or("an alert", String::as_str);
             Err(format!("has {name} {state}"))
         })
     }
+}
+
+fn complaints<'a>(answer: &'a Prometheus, host_label: &str) -> Complaints<'a> {
+    let mut by_host = Complaints::new();
+    for active in &answer.active {
+        if let Some(host) = active.labels.get(host_label) {
+            by_host.entry(host.as_str()).or_default().push(active);
+        }
+    }
+    by_host
 }
 
 /// When the host was last scraped, if all of its targets are up and fresh.

@@ -348,6 +348,8 @@ struct Round<'a> {
     peers: BTreeMap<&'a str, absence::Peer>,
     /// Hosts that the leading master lists but does not offer.
     inactive: BTreeSet<&'a str>,
+    /// What each Prometheus that answers has pending or firing, by host.
+    complaints: BTreeMap<&'a str, evidence::Complaints<'a>>,
     unlistable: BTreeSet<String>,
 }
 
@@ -379,6 +381,7 @@ impl<'a> Round<'a> {
             budget: Budget::default(),
             peers: peers.collect(),
             inactive: BTreeSet::new(),
+            complaints: BTreeMap::new(),
             unlistable: BTreeSet::new(),
         }
     }

@@ -2,6 +2,7 @@
 //! the policy does with it.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -77,11 +78,12 @@ impl<'a> Sightings<'a> {
 /// Sorts what the Alertmanagers show.
 pub(super) fn sort<'a>(round: &Round<'a>) -> Sightings<'a> {
     let mut sightings = Sightings { by_key: BTreeMap::new(), unmatched: BTreeSet::new() };
+    let namesakes = Namesakes::default();
     let answers = round.facts.alertmanagers.iter();
     for (peer, answer) in answers.filter_map(|(peer, answer)| Some((peer, answer.as_ref().ok()?))) {
         for alert in &answer.alerts {
             let rule = round.policy.rule_for(&alert.labels);
-            match whose(round, alert, rule) {
+            match whose(round, &namesakes, alert, rule) {
                 Whose::Host(key) | Whose::Cluster(key) => {
                     let sighting = Sighting { peer, alert, rule };
                     sightings.by_key.entry(key).or_default().push(sighting);
@@ -103,7 +105,12 @@ enum Whose {
     NoConcern,
 }
 
-fn whose(round: &Round<'_>, alert: &Alert, rule: Option<&Rule>) -> Whose {
+fn whose<'r>(
+    round: &'r Round<'_>,
+    namesakes: &Namesakes<'r>,
+    alert: &Alert,
+    rule: Option<&Rule>,
+) -> Whose {
     let alertname = alert.name().to_owned();
     if matches!(rule, Some(Rule { action: Action::Hold { .. }, .. })) {
         return Whose::Cluster(AlertKey { host: None, alertname });
@@ -118,7 +125,7 @@ fn whose(round: &Round<'_>, alert: &Alert, rule: Option<&Rule>) -> Whose {
         None if rule.is_some() => Whose::Nobody(Unmatched {
             alertname,
             host: label.to_owned(),
-            near_miss: near_miss(round, label),
+            near_miss: namesakes.near_miss(round, label),
         }),
         _ => Whose::NoConcern,
     }
@@ -128,28 +135,47 @@ fn causes(document: &HostDocument, alertname: &str) -> bool {
     document.alert_causes().any(|(_, _, evidence)| evidence.alertname == alertname)
 }
 
-/// The host that was probably meant: the same name in another case, with
-/// another domain, or with a port.
-fn near_miss(round: &Round<'_>, label: &str) -> Option<HostName> {
-    let first = |name: &str| name.split(['.', ':']).next().unwrap_or_default().to_ascii_lowercase();
-    let wanted = first(label);
-    let is_address = label.starts_with(|it: char| it.is_ascii_digit());
-    if wanted.is_empty() || is_address {
-        let without_port = label.rsplit_once(':').map(|(address, _)| address)?;
-        return round.document(without_port).and(without_port.parse().ok());
+/// The hosts by the first part of their names. Made when the first alert asks:
+/// a wrong label is wrong in every alert, and there may be thousands.
+#[derive(Default)]
+struct Namesakes<'r> {
+    by_first: OnceCell<BTreeMap<String, &'r HostName>>,
+}
+
+impl<'r> Namesakes<'r> {
+    /// The host that was probably meant: the same name in another case, with
+    /// another domain, or with a port.
+    fn near_miss(&self, round: &'r Round<'_>, label: &str) -> Option<HostName> {
+        let wanted = first_part(label);
+        let is_address = label.starts_with(|it: char| it.is_ascii_digit());
+        if wanted.is_empty() || is_address {
+            let without_port = label.rsplit_once(':').map(|(address, _)| address)?;
+            return round.document(without_port).and(without_port.parse().ok());
+        }
+        let by_first = self.by_first.get_or_init(|| {
+            let mut by_first = BTreeMap::new();
+            for (host, _) in round.documents() {
+                by_first.entry(first_part(host.as_str())).or_insert(host);
+            }
+            by_first
+        });
+        by_first.get(&wanted).copied().cloned()
     }
-    round.documents().map(|(host, _)| host).find(|host| first(host.as_str()) == wanted).cloned()
+}
+
+fn first_part(name: &str) -> String {
+    name.split(['.', ':']).next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// The alert as it is put on record.
 pub(super) fn evidence(round: &Round<'_>, sighting: &Sighting<'_>) -> Evidence {
     let alert = sighting.alert;
+    let host = alert.labels.get(&round.policy.host_label).map_or("", String::as_str);
     let value = round
-        .facts
-        .prometheus
+        .complaints
         .values()
-        .filter_map(|answer| answer.as_ref().ok())
-        .flat_map(|prometheus| &prometheus.active)
+        .filter_map(|by_host| by_host.get(host))
+        .flatten()
         // Alertmanager may know labels that Prometheus adds on its way out.
         .find(|active| {
             active.labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value))
