@@ -7,6 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, select_all},
+};
 use prometheus_client::registry::Registry;
 use satellite_toolkit::{
     exit::Failure,
@@ -15,7 +19,11 @@ use satellite_toolkit::{
     serve::{self, Limits, ServerMetrics},
     shutdown::{self, Shutdown},
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -25,8 +33,8 @@ use crate::{
     gather::Observer,
     journal::Journal,
     ledger::Ledger,
-    merge::{FileStatus, Merger},
-    reconcile::{Reconciler, Report},
+    merge::{FileStatus, MERGE, Merger},
+    reconcile::{FIRST_ROUND, Reconciler, Report},
     store::EmbeddedStore,
 };
 
@@ -43,12 +51,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// cannot be had.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = config::load(&args.config_file).map_err(Failure::Usage)?;
-    for item in &config.not_in_force {
-        warn!(key = item.key, why = item.why, "Not yet in force");
-    }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %args.config_file.display(),
+        cluster = config.cluster,
+        "Starting"
+    );
+    tell_not_in_force(&config);
     // Another provider would only be there if something else had put it there.
     rustls_provider()?;
     shutdown::block_on(run_daemon(args, config)).context("cannot start the runtime")?
+}
+
+fn tell_not_in_force(config: &Config) {
+    for item in &config.not_in_force {
+        warn!(key = item.key, why = item.why, "Not yet in force");
+    }
 }
 
 fn rustls_provider() -> Result<(), Failure> {
@@ -60,12 +78,21 @@ async fn run_daemon(args: &Args, config: Config) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let daemon = Daemon::prepare(config).await?;
     let listener = serve::bind(&daemon.listen).await.map_err(anyhow::Error::from)?;
-    let drained = daemon.start(args, &shutdown, listener);
-    shutdown.token().cancelled().await;
+    let tasks = daemon.start(args, &shutdown, listener);
+    // Each runs until the end is asked for. One that ends before has failed, and
+    // without it the rest would only look as if it worked.
+    let (first, _, others) = select_all(tasks).await;
     shutdown.drain(shutdown::GRACE).await;
-    drained.await.context("the server ended badly")?.context("the server failed")?;
+    // What has not ended by now is cut off.
+    let others = others.into_iter().filter_map(FutureExt::now_or_never);
+    for outcome in std::iter::once(first).chain(others) {
+        outcome.context("a part of the remediator failed; please report this")??;
+    }
     Ok(())
 }
+
+/// A part that runs until the end.
+type Task = JoinHandle<anyhow::Result<()>>;
 
 /// Everything that is needed before a port is bound.
 struct Daemon {
@@ -99,7 +126,10 @@ impl Daemon {
         process::register(&mut registry, env!("CARGO_PKG_VERSION"));
         let server_metrics = ServerMetrics::register(&mut registry);
         let (reload, reloader) = lifecycle::reload(&mut registry, clock.now().wall)?;
-        let readiness = Readiness::new([("whitelist", "waits for the first round")]);
+        let readiness = Readiness::new([
+            (FIRST_ROUND, "the first round is not over yet"),
+            (MERGE, "waits until it is known which hosts there are"),
+        ]);
 
         let listen = config.listen.to_string();
         let config = watch::Sender::new(Arc::new(config));
@@ -147,26 +177,27 @@ impl Daemon {
         })
     }
 
-    /// Starts every task. The returned one is the server.
-    fn start(
-        self,
-        args: &Args,
-        shutdown: &Shutdown,
-        listener: tokio::net::TcpListener,
-    ) -> tokio::task::JoinHandle<std::io::Result<()>> {
+    /// Starts every task.
+    fn start(self, args: &Args, shutdown: &Shutdown, listener: TcpListener) -> Vec<Task> {
         let token = shutdown.token();
-        shutdown.spawn(self.reconciler.run(token.clone()));
-        shutdown.spawn(self.merger.run(token.clone()));
         let (file, config) = (args.config_file.clone(), self.config);
         let load = move || {
             let outcome = reload(&file, &config);
             async move { outcome }
         };
-        shutdown.spawn(self.reloader.run(token.clone(), load));
+        let loops: [BoxFuture<'static, ()>; 3] = [
+            self.reconciler.run(token.clone()).boxed(),
+            self.merger.run(token.clone()).boxed(),
+            self.reloader.run(token.clone(), load).boxed(),
+        ];
         let router = api::router(self.app).merge(lifecycle::routes(self.readiness, self.reload));
         let limits = Limits { body_bytes: MAX_BODY_BYTES, ..Limits::default() };
         let metrics = self.server_metrics;
-        shutdown.spawn(async move { serve::serve(listener, router, limits, &metrics, token).await })
+        let serve = async move {
+            serve::serve(listener, router, limits, &metrics, token).await.context("cannot serve")
+        };
+        let loops = loops.map(|run| shutdown.spawn(run.map(Ok)));
+        loops.into_iter().chain([shutdown.spawn(serve)]).collect()
     }
 }
 
@@ -183,7 +214,7 @@ fn reload(file: &std::path::Path, current: &watch::Sender<Arc<Config>>) -> Resul
             return Err(format!("{key} cannot change while the remediator runs: restart it"));
         }
     }
-    info!(rules = fresh.policy.rules.len(), "The new configuration is in force");
+    tell_not_in_force(&fresh);
     current.send_replace(Arc::new(fresh));
     Ok(())
 }

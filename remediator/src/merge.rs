@@ -34,6 +34,9 @@ use crate::{
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Mesos may run as another user and must be able to read.
 const MODE: u32 = 0o644;
+/// What readiness calls this part. The list that was found at the first start is
+/// a source, and has its own name.
+pub(crate) const MERGE: &str = "merge";
 
 /// What is known of the file, for metrics and status.
 #[derive(Debug, Clone, Default)]
@@ -96,18 +99,20 @@ pub(crate) struct Merger {
 }
 
 impl Merger {
-    /// Merges whenever a document changes and every `merge_interval`, until the
-    /// token is cancelled.
+    /// Merges whenever a document changes, every `merge_interval` and after a
+    /// reload, until the token is cancelled.
     pub(crate) async fn run(self, token: CancellationToken) {
-        let mut changed = self.ledger.watch();
+        let (mut changed, mut config) = (self.ledger.watch(), self.config.clone());
         let mut written: Option<String> = None;
         loop {
             changed.mark_unchanged();
+            config.mark_unchanged();
             self.merge(&mut written).await;
             let interval = self.config.borrow().whitelist.merge_interval;
             tokio::select! {
                 () = token.cancelled() => return,
                 _ = changed.changed() => {}
+                Ok(()) = config.changed() => {}
                 () = tokio::time::sleep(interval) => {}
             }
         }
@@ -121,7 +126,10 @@ impl Merger {
             Ok(found) => found,
             Err(error) => return self.fail(&error),
         };
-        let Some((revision, merge)) = self.wanted(&config.policy, found.as_deref()) else { return };
+        // What somebody else wrote into the file is no list that was ever in force.
+        let previous = written.as_ref().or(found.as_ref());
+        let previous = names(previous.map_or("", String::as_str));
+        let Some((revision, merge)) = self.wanted(&config.policy, &previous) else { return };
         let wanted = merge.render();
         if found.as_ref() != Some(&wanted) {
             let foreign = written.is_some() && *written != found;
@@ -143,19 +151,21 @@ impl Merger {
             status.kept = merge.kept;
         });
         *written = Some(wanted);
-        self.readiness.set("whitelist", None);
+        self.readiness.set(MERGE, None);
     }
 
     /// The list that the documents want; `None` while nothing may be written.
-    fn wanted(&self, policy: &Policy, found: Option<&str>) -> Option<(u64, whitelist::Merge)> {
+    fn wanted(
+        &self,
+        policy: &Policy,
+        previous: &BTreeSet<HostName>,
+    ) -> Option<(u64, whitelist::Merge)> {
         let documents = self.ledger.read();
         if !documents.is_begun() {
-            self.readiness.set("whitelist", Some("waits for the first round".into()));
             return None;
         }
-        let previous = names(found.unwrap_or_default());
         let now = self.clock.now().wall;
-        let merge = whitelist::merge(&documents.hosts, &previous, policy, now);
+        let merge = whitelist::merge(&documents.hosts, previous, policy, now);
         Some((documents.revision, merge))
     }
 
@@ -166,7 +176,7 @@ impl Merger {
             "Cannot merge the whitelist: the file stays as it is, and it is tried again"
         );
         self.status.send_modify(|status| status.failures += 1);
-        self.readiness.set("whitelist", Some(reason));
+        self.readiness.set(MERGE, Some(reason));
     }
 
     async fn report(&self, generation: u64, before: &str, after: &str, foreign: bool) {

@@ -31,6 +31,10 @@ use crate::{
 /// remediator a burden to its sources.
 const MIN_REST: Duration = Duration::from_millis(100);
 
+/// What readiness calls the wait for the first round: before it nobody knows
+/// which sources are blind.
+pub(crate) const FIRST_ROUND: &str = "round";
+
 /// What the last round found, for everybody who asks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Report {
@@ -71,13 +75,15 @@ pub(crate) struct Reconciler {
 }
 
 impl Reconciler {
-    /// Makes a round every `reconcile_interval` and whenever woken, until the
-    /// token is cancelled.
+    /// Makes a round every `reconcile_interval`, whenever woken, and after a reload,
+    /// until the token is cancelled.
     pub(crate) async fn run(self, token: CancellationToken) {
         let mut memory = Memory::default();
+        let mut config = self.config.clone();
         loop {
+            config.mark_unchanged();
             let interval = self.config.borrow().reconcile_interval;
-            let took = self.round(&mut memory).await;
+            let Some(took) = self.round(&mut memory, &token).await else { return };
             let rest = took.max(MIN_REST).min(interval);
             tokio::select! {
                 () = token.cancelled() => return,
@@ -86,20 +92,25 @@ impl Reconciler {
             tokio::select! {
                 () = token.cancelled() => return,
                 () = self.wake.notified() => {}
+                Ok(()) = config.changed() => {}
                 () = tokio::time::sleep(interval.saturating_sub(rest)) => {}
             }
         }
     }
 
-    /// One round. Returns how long it took.
-    async fn round(&self, memory: &mut Memory) -> Duration {
+    /// One round. Returns how long it took; `None`: the token was cancelled while
+    /// the sources were asked, which some of them make last long. Once something
+    /// is decided, it is carried out and put on record.
+    async fn round(&self, memory: &mut Memory, token: &CancellationToken) -> Option<Duration> {
         let began = self.clock.now();
         let config = Arc::clone(&self.config.borrow());
         let begun = self.ledger.read().is_begun();
-        let mut facts = self.observer.gather(&config, begun).await;
+        let gather = self.observer.gather(&config, begun);
+        let mut facts = token.run_until_cancelled(gather).await?;
         if self.decide(&facts, &config, memory).takes_off() {
             // An alert may have ended while the other sources were asked.
-            facts.alertmanagers = self.observer.ask_alertmanagers(&config).await;
+            let look = self.observer.ask_alertmanagers(&config);
+            facts.alertmanagers = token.run_until_cancelled(look).await?;
         }
         let desk = self.ledger.desk().await;
         let plan = self.decide(&facts, &config, memory);
@@ -120,7 +131,7 @@ impl Reconciler {
         }
         let took = self.clock.now().uptime.saturating_sub(began.uptime);
         self.publish(&facts, plan, failure, began.wall, took);
-        took
+        Some(took)
     }
 
     fn decide(&self, facts: &Facts, config: &Config, memory: &Memory) -> Plan {
@@ -166,6 +177,7 @@ impl Reconciler {
         self.tell_blindness(&former.blind, &plan.blind);
         self.tell_oddities(&former, &plan);
         self.readiness.set("store", failure.clone());
+        self.readiness.set(FIRST_ROUND, None);
         let mut transitions = former.transitions.clone();
         let changes = plan.changes.values().filter(|_| failure.is_none());
         for record in changes.flat_map(|change| &change.records) {
