@@ -6,11 +6,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{RwLock, RwLockReadGuard},
+    sync::{
+        RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use satellite_core::{Automation, HostDocument, HostName, State, plan::Change};
+use satellite_toolkit::exit::chain;
 use tokio::sync::{Mutex, MutexGuard, watch};
+use tracing::warn;
 
 use crate::store::{Store, StoreError, Write};
 
@@ -72,19 +77,38 @@ pub(crate) struct Ledger {
     documents: RwLock<Documents>,
     turn: Mutex<()>,
     revision: watch::Sender<u64>,
+    /// Whether a write failed: it may still have reached the disk.
+    in_doubt: AtomicBool,
 }
 
 impl Ledger {
     /// Reads every document.
     pub(crate) async fn load(store: Box<dyn Store>) -> Result<Self, LedgerError> {
-        let contents = store.load().await?;
-        let mut documents = Documents { revision: contents.revision, ..Documents::default() };
-        for (path, stored) in contents.documents {
-            documents.take(&path, &stored.data)?;
-            documents.versions.insert(path, stored.version);
+        let documents = Documents::load(store.as_ref()).await?;
+        Ok(Self {
+            store,
+            revision: watch::Sender::new(documents.revision),
+            documents: RwLock::new(documents),
+            turn: Mutex::new(()),
+            in_doubt: AtomicBool::new(false),
+        })
+    }
+
+    /// After a failed write the store is read again before anything is decided on
+    /// it. Where that fails, too, the next write will say so.
+    async fn settle(&self) {
+        if !self.in_doubt.load(Ordering::Relaxed) {
+            return;
         }
-        let revision = watch::Sender::new(documents.revision);
-        Ok(Self { store, documents: RwLock::new(documents), turn: Mutex::new(()), revision })
+        match Documents::load(self.store.as_ref()).await {
+            Ok(documents) => {
+                let revision = documents.revision;
+                *self.documents.write().expect("no writer of the documents panics") = documents;
+                self.in_doubt.store(false, Ordering::Relaxed);
+                self.revision.send_replace(revision);
+            }
+            Err(error) => warn!(error = chain(&error), "Cannot read the store again yet"),
+        }
     }
 
     /// The documents as they are now. Not to be held across an await.
@@ -99,7 +123,9 @@ impl Ledger {
 
     /// Waits for one's turn to change documents.
     pub(crate) async fn desk(&self) -> Desk<'_> {
-        Desk { ledger: self, _turn: self.turn.lock().await }
+        let turn = self.turn.lock().await;
+        self.settle().await;
+        Desk { ledger: self, _turn: turn }
     }
 }
 
@@ -127,6 +153,8 @@ impl Desk<'_> {
             return Ok(());
         }
         let paths: Vec<String> = writes.iter().map(|write| write.path.clone()).collect();
+        // Until it is known to have succeeded.
+        self.ledger.in_doubt.store(true, Ordering::Relaxed);
         let revision = self.ledger.store.write(writes).await?;
         {
             let mut documents =
@@ -142,6 +170,7 @@ impl Desk<'_> {
             }
             documents.revision = revision;
         }
+        self.ledger.in_doubt.store(false, Ordering::Relaxed);
         self.ledger.revision.send_replace(revision);
         Ok(())
     }
@@ -171,6 +200,16 @@ impl Desk<'_> {
 }
 
 impl Documents {
+    async fn load(store: &dyn Store) -> Result<Self, LedgerError> {
+        let contents = store.load().await?;
+        let mut documents = Self { revision: contents.revision, ..Self::default() };
+        for (path, stored) in contents.documents {
+            documents.take(&path, &stored.data)?;
+            documents.versions.insert(path, stored.version);
+        }
+        Ok(documents)
+    }
+
     fn take(&mut self, path: &str, data: &[u8]) -> Result<(), LedgerError> {
         let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError::Document {
             path: path.to_owned(),

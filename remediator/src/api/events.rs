@@ -9,7 +9,7 @@ use axum::{
     Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, QueryRejection},
+        rejection::{JsonRejection, PathRejection, QueryRejection},
     },
 };
 use http::{HeaderMap, StatusCode};
@@ -61,47 +61,64 @@ pub(super) struct SayQuery {
 /// Adds or replaces a manual event.
 pub(super) async fn say(
     State(app): State<App>,
-    Path((host, id)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<SayQuery>, QueryRejection>,
     headers: HeaderMap,
     said: Result<Json<Said>, JsonRejection>,
 ) -> Result<(StatusCode, Json<HostView>), ApiError> {
-    let host = parse_host(&host)?;
-    let id = parse_id(id)?;
+    let (host, id) = parse_path(path)?;
     let Json(said) = said.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
     let (reason, ttl) = (parse_reason(said.reason)?, parse_ttl(said.ttl.as_deref())?);
-    let Query(SayQuery { force }) =
-        query.map_err(|_| ApiError::Bad("the one parameter is force=true".into()))?;
-
-    let desk = app.ledger.desk().await;
-    let time = app.clock.now().wall;
-    let event = ManualEvent { state: said.state, reason, author: author(&headers), time, ttl };
-    let mut document = document_for(&app, &desk, &host, said.state)?;
-    let replaced = document.manual_events.contains_key(&id);
-    let was_on = document.verdict() == Verdict::On;
-    let record = manual::say(&mut document, &id, event).map_err(refused)?;
-    if was_on && document.verdict() == Verdict::Off && !force {
-        keep_floor(&app, &desk, &host)?;
-    }
-    carry_out(&app, desk, &host, document, record).await?;
-    let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, Json(view_of(&app, &host)?)))
+    let (force, author) = (parse_force(query)?, author(&headers));
+    to_the_end(async move {
+        let desk = app.ledger.desk().await;
+        let time = app.clock.now().wall;
+        let event = ManualEvent { state: said.state, reason, author, time, ttl };
+        let mut document = document_for(&app, &desk, &host, said.state)?;
+        let replaced = document.manual_events.contains_key(&id);
+        let record = manual::say(&mut document, &id, event).map_err(refused)?;
+        if !force {
+            keep_floor(&app, &desk, &host, &document)?;
+        }
+        carry_out(&app, desk, &host, document, record).await?;
+        let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
+        Ok((status, Json(view_of(&app, &host)?)))
+    })
+    .await
 }
 
 /// Takes a manual event back.
 pub(super) async fn take_back(
     State(app): State<App>,
-    Path((host, id)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<SayQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Json<HostView>, ApiError> {
-    let host = parse_host(&host)?;
-    let desk = app.ledger.desk().await;
-    let now = app.clock.now().wall;
-    let document = desk.read().hosts.get(&host).cloned();
-    let mut document = document.ok_or_else(|| unknown(&host, &desk.read().hosts))?;
-    let record = manual::take_back(&mut document, &id, &author(&headers), now).map_err(refused)?;
-    carry_out(&app, desk, &host, document, record).await?;
-    view_of(&app, &host).map(Json)
+    let (host, id) = parse_path(path)?;
+    let (force, author) = (parse_force(query)?, author(&headers));
+    to_the_end(async move {
+        let desk = app.ledger.desk().await;
+        let now = app.clock.now().wall;
+        let document = desk.read().hosts.get(&host).cloned();
+        let mut document = document.ok_or_else(|| unknown(&host, &desk.read().hosts))?;
+        let record = manual::take_back(&mut document, &id, &author, now).map_err(refused)?;
+        if !force {
+            keep_floor(&app, &desk, &host, &document)?;
+        }
+        carry_out(&app, desk, &host, document, record).await?;
+        view_of(&app, &host).map(Json)
+    })
+    .await
+}
+
+/// Carries a command out in a task of its own. A client that hangs up ends its
+/// request wherever that stands, and between a write and what follows it the
+/// store would have what nobody in memory knows of.
+async fn to_the_end<T: Send + 'static>(
+    command: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::spawn(command).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// The document to say something of. A host that nobody lists can still be
@@ -129,10 +146,22 @@ fn document_for(
     }
 }
 
-fn keep_floor(app: &App, desk: &Desk<'_>, host: &HostName) -> Result<(), ApiError> {
+/// Refuses a document that turns its host off, where too few would be left. A
+/// host that nobody lists any more costs nobody a host.
+fn keep_floor(
+    app: &App,
+    desk: &Desk<'_>,
+    host: &HostName,
+    document: &HostDocument,
+) -> Result<(), ApiError> {
     let config = app.config();
     let now = app.clock.now().wall;
     let documents = desk.read();
+    let counts =
+        |it: &&HostDocument| it.verdict() == Verdict::On && in_inventory(it, &config.policy, now);
+    if document.verdict() == Verdict::On || documents.hosts.get(host).filter(counts).is_none() {
+        return Ok(());
+    }
     let present = documents.hosts.iter().filter(|(_, it)| in_inventory(it, &config.policy, now));
     let (mut inventory, mut left) = (0, 0);
     for (name, document) in present {
@@ -174,6 +203,7 @@ async fn carry_out(
 
 fn author(headers: &HeaderMap) -> String {
     let said = headers.get(USER_HEADER).and_then(|value| value.to_str().ok());
+    let said = said.filter(|user| !user.trim().is_empty());
     let user: String = said
         .unwrap_or("somebody on this machine")
         .chars()
@@ -183,7 +213,12 @@ fn author(headers: &HeaderMap) -> String {
     format!("{user} (unverified)")
 }
 
-fn parse_id(id: String) -> Result<String, ApiError> {
+/// The host and the event's id.
+fn parse_path(
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<(HostName, String), ApiError> {
+    let Path((host, id)) = path.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
+    let host = parse_host(&host)?;
     let plain = |it: char| it.is_ascii_graphic() || it == ' ';
     if id.is_empty() || id.len() > MAX_ID_LENGTH || !id.chars().all(plain) {
         let limit = MAX_ID_LENGTH;
@@ -191,13 +226,21 @@ fn parse_id(id: String) -> Result<String, ApiError> {
             "an event id is 1 to {limit} printable ASCII characters"
         )));
     }
-    Ok(id)
+    Ok((host, id))
+}
+
+fn parse_force(query: Result<Query<SayQuery>, QueryRejection>) -> Result<bool, ApiError> {
+    let Query(SayQuery { force }) =
+        query.map_err(|_| ApiError::Bad("the one parameter is force=true".into()))?;
+    Ok(force)
 }
 
 fn parse_reason(reason: String) -> Result<String, ApiError> {
-    if reason.trim().is_empty() || reason.chars().count() > MAX_REASON_LENGTH {
+    let empty = reason.trim().is_empty();
+    if empty || reason.chars().count() > MAX_REASON_LENGTH || reason.contains(char::is_control) {
         let limit = MAX_REASON_LENGTH;
-        return Err(ApiError::Bad(format!("reason: say why, in 1 to {limit} characters")));
+        let how = format!("reason: say why, on one line, in 1 to {limit} characters");
+        return Err(ApiError::Bad(how));
     }
     Ok(reason)
 }

@@ -36,8 +36,9 @@ struct File {
 impl EmbeddedStore {
     /// Opens the store in `folder`, which is made if it is not there.
     pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder).map_err(|error| unavailable("create the folder of", error))?;
         let path = folder.join(FILE_NAME);
+        fs::create_dir_all(folder)
+            .map_err(|error| unavailable("create the folder of", &path, error))?;
         let database = Mutex::new(Some(open(&path)?));
         Ok(Self { file: Arc::new(File { path, database }) })
     }
@@ -47,10 +48,10 @@ impl EmbeddedStore {
         operation: &'static str,
         work: impl FnOnce(&File) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
-        let file = Arc::clone(&self.file);
+        let (file, path) = (Arc::clone(&self.file), self.file.path.clone());
         Box::pin(async move {
             let done = tokio::task::spawn_blocking(move || work(&file)).await;
-            done.map_err(|error| unavailable(operation, error))?
+            done.map_err(|error| unavailable(operation, &path, error))?
         })
     }
 }
@@ -82,7 +83,7 @@ impl File {
             Failure::Conflict(conflict) => conflict,
             Failure::Redb(error) => {
                 *slot = None;
-                unavailable(operation, error)
+                unavailable(operation, &self.path, error)
             }
         })
     }
@@ -103,9 +104,10 @@ impl<E: Into<redb::Error>> From<E> for Failure {
 
 fn unavailable(
     operation: &'static str,
+    path: &Path,
     source: impl std::error::Error + Send + Sync + 'static,
 ) -> StoreError {
-    StoreError::Unavailable { operation, source: Box::new(source) }
+    StoreError::Unavailable { operation, path: path.to_owned(), source: Box::new(source) }
 }
 
 /// Opens the file and makes sure that the tables are there.
@@ -118,7 +120,10 @@ fn open(path: &Path) -> Result<Database, StoreError> {
         transaction.commit()?;
         Ok(database)
     };
-    prepare().map_err(|error| unavailable("open", error))
+    prepare().map_err(|error| match error {
+        redb::Error::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
+        error => unavailable("open", path, error),
+    })
 }
 
 fn load(database: &Database) -> Result<Contents, Failure> {
@@ -195,6 +200,6 @@ mod tests {
     fn i32_a_second_opener_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let _store = EmbeddedStore::open(folder.path()).unwrap();
-        assert!(EmbeddedStore::open(folder.path()).is_err());
+        assert!(matches!(EmbeddedStore::open(folder.path()), Err(StoreError::InUse { .. })));
     }
 }

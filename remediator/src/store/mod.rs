@@ -6,7 +6,7 @@
 
 mod embedded;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use futures::future::BoxFuture;
 
@@ -54,11 +54,23 @@ pub(crate) enum StoreError {
         /// What is there.
         found: Option<u64>,
     },
+    /// Two would overwrite each other's whitelist.
+    #[error(
+        "another process has the store {} open: end that one, or, if it serves another cluster, \
+         give this one a store.embedded.path of its own",
+        path.display()
+    )]
+    InUse {
+        /// Which store.
+        path: PathBuf,
+    },
     /// The store is out of reach: disk full, folder gone.
-    #[error("cannot {operation} the store")]
+    #[error("cannot {operation} the store {}", path.display())]
     Unavailable {
         /// What was tried.
         operation: &'static str,
+        /// Which store.
+        path: PathBuf,
         /// What the system said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
