@@ -12,10 +12,11 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use satellite_core::HostName;
+use satellite_core::{HostName, time::earlier};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +30,12 @@ const KEPT_FILES: usize = 8;
 const FILE_NAME: &str = "journal.jsonl";
 /// How much is read at a time, from the end backwards.
 const READ_CHUNK: u64 = 64 * 1024;
+/// After so many bytes an answer takes no further entry, whatever its limit: the
+/// entry of one delivery may be as large as half of this.
+const MAX_READ_BYTES: usize = 16 * 1024 * 1024;
+/// How long after its time an entry may have been written: a later one may then
+/// stand before it.
+const LATENESS: Duration = Duration::from_secs(60);
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,17 +139,24 @@ impl Journal {
 
     /// What the journal holds, newest first. Blocks.
     pub(crate) fn read(&self, query: &Query) -> Result<Vec<Value>, JournalError> {
-        let mut found = Vec::new();
+        let mut found = Found::default();
         for path in files(&self.folder) {
             match read_file(&path, query, &mut found) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(JournalError::File { operation: "read", path, source }),
             }
         }
-        Ok(found)
+        Ok(found.entries)
     }
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Found {
+    entries: Vec<Value>,
+    bytes: usize,
 }
 
 /// The files of the journal, newest first.
@@ -159,6 +173,8 @@ struct Writer {
     folder: PathBuf,
     file: File,
     bytes: u64,
+    /// Whether half a line may stand at the end of the file.
+    torn: bool,
 }
 
 impl Writer {
@@ -168,7 +184,8 @@ impl Writer {
             fs::create_dir_all(folder)?;
             let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
             let bytes = file.seek(SeekFrom::End(0))?;
-            let mut writer = Self { folder: folder.to_owned(), file, bytes };
+            // A crash may have cut the last line.
+            let mut writer = Self { folder: folder.to_owned(), file, bytes, torn: true };
             writer.end_torn_line()?;
             Ok(writer)
         };
@@ -179,18 +196,22 @@ impl Writer {
         })
     }
 
-    /// A crash may have cut the last line; what follows must begin a new one.
+    /// Where the last line may have been cut, what follows must begin a new one.
     fn end_torn_line(&mut self) -> io::Result<()> {
-        if self.bytes == 0 {
+        if !self.torn {
             return Ok(());
         }
-        let mut last = [0];
-        self.file.seek(SeekFrom::End(-1))?;
-        self.file.read_exact(&mut last)?;
+        self.bytes = self.file.seek(SeekFrom::End(0))?;
+        let mut last = *b"\n";
+        if self.bytes > 0 {
+            self.file.seek(SeekFrom::End(-1))?;
+            self.file.read_exact(&mut last)?;
+        }
         if last != *b"\n" {
             self.file.write_all(b"\n")?;
             self.bytes += 1;
         }
+        self.torn = false;
         Ok(())
     }
 
@@ -210,11 +231,14 @@ impl Writer {
         if self.bytes > MAX_FILE_BYTES {
             self.rotate()?;
         }
+        self.end_torn_line()?;
         let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
-        match written {
-            Ok(()) => self.bytes += lines.len() as u64,
-            // Half a line must not stay before the next one.
-            Err(_) => self.file.set_len(self.bytes)?,
+        if written.is_ok() {
+            self.bytes += lines.len() as u64;
+        } else {
+            // Half a line must not stay before the next one. What is told is why it
+            // could not be written, and not why it could not be taken back.
+            self.torn = self.file.set_len(self.bytes).is_err();
         }
         written
     }
@@ -227,7 +251,11 @@ impl Writer {
             }
         }
         let path = self.folder.join(FILE_NAME);
-        fs::rename(&path, aside(&self.folder, 1))?;
+        match fs::rename(&path, aside(&self.folder, 1)) {
+            // An earlier attempt got as far as this, or somebody took it away.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
         self.bytes = 0;
         File::open(&self.folder)?.sync_all()
@@ -235,7 +263,8 @@ impl Writer {
 }
 
 /// Reads one file backwards into `found`. Says whether an older file may hold more.
-fn read_file(path: &Path, query: &Query, found: &mut Vec<Value>) -> io::Result<bool> {
+fn read_file(path: &Path, query: &Query, found: &mut Found) -> io::Result<bool> {
+    let oldest = query.since.map(|since| earlier(since, LATENESS));
     let mut file = File::open(path)?;
     let mut position = file.seek(SeekFrom::End(0))?;
     // The beginning of a line whose end was read before.
@@ -253,11 +282,14 @@ fn read_file(path: &Path, query: &Query, found: &mut Vec<Value>) -> io::Result<b
             // What a crash has cut is no entry.
             let Ok(entry) = serde_json::from_slice::<Value>(line) else { continue };
             let time = entry["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
-            if found.len() >= query.limit || query.since.is_some_and(|since| time < Some(since)) {
+            let full = found.entries.len() >= query.limit || found.bytes >= MAX_READ_BYTES;
+            if full || oldest.is_some_and(|oldest| time < Some(oldest)) {
                 return Ok(false);
             }
-            if query.host.as_ref().is_none_or(|host| entry["host"] == host.as_str()) {
-                found.push(entry);
+            let recent = query.since.is_none_or(|since| time >= Some(since));
+            if recent && query.host.as_ref().is_none_or(|host| entry["host"] == host.as_str()) {
+                found.bytes += line.len();
+                found.entries.push(entry);
             }
         }
         tail = first;
