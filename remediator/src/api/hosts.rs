@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
 };
 use jiff::Timestamp;
 use satellite_core::{
@@ -12,6 +15,7 @@ use satellite_core::{
     document::{AgentRecord, Evidence, Record},
     explain::explain,
 };
+use satellite_toolkit::exit::chain;
 use serde::{Deserialize, Serialize};
 
 use super::{App, error::ApiError};
@@ -71,7 +75,7 @@ pub(super) struct EventView {
 /// Lists hosts, sorted by name.
 pub(super) async fn list(
     State(app): State<App>,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<HostList>, ApiError> {
     let Query(query) =
         query.map_err(|_| ApiError::Bad("state is on or off; there is no other filter".into()))?;
@@ -87,8 +91,9 @@ pub(super) async fn list(
 /// Shows one host.
 pub(super) async fn show(
     State(app): State<App>,
-    Path(host): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<HostView>, ApiError> {
+    let Path(host) = path.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
     let host = parse_host(&host)?;
     view_of(&app, &host).map(Json)
 }

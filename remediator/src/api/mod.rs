@@ -91,6 +91,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/sd/exporters", get(discovery::exporters))
         .route("/metrics", get(metrics::show))
         .fallback(async || json_error(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            let message = "this path takes other methods: the header Allow names them";
+            json_error(StatusCode::METHOD_NOT_ALLOWED, message)
+        })
         .layer(exposition::compression())
         .with_state(app)
 }

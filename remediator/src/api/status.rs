@@ -169,8 +169,11 @@ pub(super) fn unmatched(app: &App, report: &Report) -> Vec<UnmatchedView> {
             near_miss: it.near_miss.as_ref().map(ToString::to_string),
         })
         .collect();
+    let documents = app.ledger.read();
     for (alertname, host) in app.deliveries().unmatched(app.clock.now().wall) {
-        if !unmatched.iter().any(|it| it.alertname == alertname && it.host == host) {
+        let listed = unmatched.iter().any(|it| it.alertname == alertname && it.host == host);
+        // Its host may have come since.
+        if !listed && !documents.hosts.contains_key(host.as_str()) {
             unmatched.push(UnmatchedView { alertname, host, near_miss: None });
         }
     }

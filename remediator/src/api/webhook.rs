@@ -30,6 +30,8 @@ use crate::{
 const UNMATCHED_FOR: Duration = Duration::from_secs(15 * 60);
 /// How many of them are kept.
 const MAX_UNMATCHED: usize = 1000;
+/// How much of each text is kept, in bytes: more than any host name has.
+const MAX_UNMATCHED_TEXT: usize = 300;
 
 /// What is counted of deliveries.
 #[derive(Default)]
@@ -51,11 +53,17 @@ impl Deliveries {
         unmatched.keys().cloned().collect()
     }
 
-    fn note_unmatched(&self, alertname: &str, host: &str, now: Timestamp) {
+    /// Notes that an alert without a host of ours fired at an instant, or, with
+    /// `None`, that it has ended.
+    fn note_unmatched(&self, alertname: &str, host: &str, fires: Option<Timestamp>) {
         let mut unmatched = self.unmatched.lock().expect("no holder of this lock panics");
-        let key = (alertname.to_owned(), host.to_owned());
-        if unmatched.len() < MAX_UNMATCHED || unmatched.contains_key(&key) {
-            unmatched.insert(key, now);
+        let key = (cut(alertname), cut(host));
+        match fires {
+            None => drop(unmatched.remove(&key)),
+            Some(now) if unmatched.len() < MAX_UNMATCHED || unmatched.contains_key(&key) => {
+                unmatched.insert(key, now);
+            }
+            Some(_) => {}
         }
     }
 }
@@ -87,14 +95,18 @@ pub(super) async fn take(State(app): State<App>, body: Bytes) -> Result<StatusCo
 fn note_unmatched(app: &App, delivery: &Delivery, now: Timestamp) {
     let config = app.config();
     let documents = app.ledger.read();
-    for alert in delivery.alerts.iter().filter(|alert| alert.firing) {
+    for alert in &delivery.alerts {
         if let Some(host) = config.policy.accused(&alert.labels)
             && !documents.hosts.contains_key(host)
         {
             let alertname = alert.labels.get("alertname").map_or("", String::as_str);
-            app.deliveries().note_unmatched(alertname, host, now);
+            app.deliveries().note_unmatched(alertname, host, alert.firing.then_some(now));
         }
     }
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_UNMATCHED_TEXT)].to_owned()
 }
 
 fn entry(delivery: &Delivery, now: Timestamp) -> Entry {
