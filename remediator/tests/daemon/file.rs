@@ -1,0 +1,161 @@
+//! The whitelist file as those who read it see it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use serde_json::json;
+
+use super::world::{HOSTS, World};
+
+/// Reads the file again and again, as a master does, and says what it saw that
+/// is no whole list.
+pub(crate) struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Seen>,
+}
+
+/// What a [`Reader`] saw.
+pub(crate) struct Seen {
+    /// Different contents.
+    pub(crate) contents: BTreeSet<String>,
+    /// What was wrong with one.
+    pub(crate) faults: Vec<String>,
+}
+
+impl Reader {
+    pub(crate) fn start(file: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut seen = Seen { contents: BTreeSet::new(), faults: Vec::new() };
+            while !stopped.load(Ordering::Relaxed) {
+                match look(&file) {
+                    Ok(content) => drop(seen.contents.insert(content)),
+                    Err(fault) => seen.faults.push(fault),
+                }
+            }
+            seen
+        });
+        Self { stop, thread }
+    }
+
+    pub(crate) fn end(self) -> Seen {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// The content, if it is a whole list of known hosts.
+fn look(file: &Path) -> Result<String, String> {
+    let content = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let names: Vec<&str> = content.lines().collect();
+    let whole = content.ends_with('\n')
+        && names.is_sorted()
+        && names.iter().all(|name| HOSTS.contains(name) || *name == "bootstrap.invalid");
+    if whole { Ok(content) } else { Err(format!("{content:?}")) }
+}
+
+#[tokio::test]
+async fn i20_a_reader_sees_whole_lists_only_through_200_changes() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let reader = Reader::start(world.whitelist_file());
+    for number in 0..100 {
+        let host = HOSTS[number % 3];
+        let path = format!("/api/v1/hosts/{host}/events/reader");
+        let off = json!({"state": "off", "reason": "a change"});
+        assert_eq!(remediator.put(&path, &off).await.status, 201);
+        assert_eq!(remediator.delete(&path).await.status, 200);
+    }
+    world.wait_for_whitelist(&HOSTS).await;
+    let seen = reader.end();
+    assert!(seen.faults.is_empty(), "{:?}", seen.faults);
+    assert!(seen.contents.len() > 1, "it changed: {:?}", seen.contents);
+    let left: Vec<_> =
+        fs::read_dir(world.path("")).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "nothing is left beside it: {left:?}");
+}
+
+#[tokio::test]
+async fn i22_a_hand_edit_is_overwritten_counted_journalled_and_told() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    world.wait_for_whitelist(&HOSTS).await;
+    fs::write(world.whitelist_file(), "h1.lab\nintruder.lab\n").unwrap();
+    world.wait_for_whitelist(&HOSTS).await;
+    remediator.wait_for_metric("satellite_whitelist_foreign_edits_total", 1.0).await;
+    let line = remediator.wait_for_log("Somebody else changed the whitelist").await;
+    assert!(line.contains("level=warn") && line.contains("satctl off"), "{line}");
+    assert!(line.contains("intruder.lab") && line.contains("h2.lab h3.lab h4.lab"), "{line}");
+    let records = remediator.journal("").await;
+    let record = records.iter().find(|record| record["kind"] == "foreign-edit").unwrap();
+    assert_eq!(record["removed"], json!(["intruder.lab"]), "{record}");
+    assert_eq!(record["added"], json!(["h2.lab", "h3.lab", "h4.lab"]), "{record}");
+    // I7: what somebody wrote into it is no host for that.
+    assert_eq!(remediator.get("/api/v1/hosts/intruder.lab").await.status, 404);
+    remediator.ready().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_or_emptied_is_written_again() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    world.wait_for_whitelist(&HOSTS).await;
+    fs::remove_file(world.whitelist_file()).unwrap();
+    world.wait_for_whitelist(&HOSTS).await;
+    remediator.wait_for_metric("satellite_whitelist_foreign_edits_total", 1.0).await;
+    fs::write(world.whitelist_file(), "").unwrap();
+    world.wait_for_whitelist(&HOSTS).await;
+    remediator.wait_for_metric("satellite_whitelist_foreign_edits_total", 2.0).await;
+}
+
+#[tokio::test]
+async fn a_folder_in_place_of_the_file_is_said_and_heals() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    fs::remove_file(world.whitelist_file()).unwrap();
+    // Between the two the file may have been written again.
+    while fs::create_dir(world.whitelist_file()).is_err() {
+        fs::remove_file(world.whitelist_file()).ok();
+    }
+    let text = remediator.not_ready("Is a directory").await;
+    assert!(text.contains(world.whitelist_file().to_str().unwrap()), "{text}");
+    fs::remove_dir(world.whitelist_file()).unwrap();
+    world.wait_for_whitelist(&HOSTS).await;
+    remediator.ready().await;
+}
+
+#[tokio::test]
+async fn the_mode_of_the_file_stays_and_a_new_one_can_be_read_by_mesos() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let mode = || fs::metadata(world.whitelist_file()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o644);
+    fs::set_permissions(world.whitelist_file(), fs::Permissions::from_mode(0o640)).unwrap();
+    let off = json!({"state": "off", "reason": "a change"});
+    assert_eq!(remediator.put("/api/v1/hosts/h1.lab/events/e", &off).await.status, 201);
+    world.wait_for_whitelist(&HOSTS[1..]).await;
+    assert_eq!(mode(), 0o640);
+}
+
+#[tokio::test]
+async fn a_list_of_nobody_is_the_placeholder_and_never_empty() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let off = json!({"state": "off", "reason": "a drill"});
+    for host in HOSTS {
+        let path = format!("/api/v1/hosts/{host}/events/drill?force=true");
+        assert_eq!(remediator.put(&path, &off).await.status, 201);
+    }
+    world.wait_for_whitelist(&["bootstrap.invalid"]).await;
+    assert_eq!(remediator.metric("satellite_whitelist_hosts").await, Some(0.0));
+}

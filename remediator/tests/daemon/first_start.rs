@@ -1,0 +1,112 @@
+//! The first start: an empty store, with and without a file that was there before.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{
+    fake::Mood,
+    remediator::eventually,
+    world::{HOSTS, World},
+};
+
+#[tokio::test]
+async fn without_a_leading_master_and_a_file_no_file_is_written_and_nothing_is_promised() {
+    let world = World::new().await;
+    world.peers.master.fake.is(Mood::Away);
+    let remediator = world.start().await;
+    remediator.not_ready("mesos: ").await;
+    remediator.rounds(5).await;
+    assert_eq!(world.whitelist(), None);
+    remediator.not_ready("merge: ").await;
+    // An empty list would make Prometheus drop every target.
+    remediator.get("/sd/exporters").await.error(503);
+    let off = json!({"state": "off", "reason": "disk swap"});
+    remediator.put("/api/v1/hosts/h1.lab/events/e", &off).await.error(503);
+
+    world.peers.master.fake.is(Mood::Well);
+    world.wait_for_whitelist(&HOSTS).await;
+    remediator.ready().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_decides_who_was_taken_out_on_purpose() {
+    let world = World::new().await;
+    fs::write(world.whitelist_file(), "h1.lab\nh2.lab\nretired.lab\n").unwrap();
+    let remediator = world.start_ready().await;
+    for host in ["h1.lab", "h2.lab", "retired.lab"] {
+        assert_eq!(remediator.host(host).await["state"], "on", "{host}");
+    }
+    for host in ["h3.lab", "h4.lab"] {
+        remediator.wait_for_host(host, "off").await;
+        let host = remediator.host(host).await;
+        assert_eq!(host["causes"][0]["kind"], "imported", "{host}");
+        assert!(host["explain"].as_str().unwrap().contains("satctl on"), "{host}");
+    }
+    remediator.rounds(3).await;
+    world.wait_for_whitelist(&["h1.lab", "h2.lab", "retired.lab"]).await;
+    let series = r#"satellite_host_off{host="h3.lab",cause="imported",rule=""}"#;
+    assert_eq!(remediator.metric(series).await, Some(1.0));
+}
+
+#[tokio::test]
+async fn a_file_is_enough_to_begin_with_while_no_master_leads() {
+    let world = World::new().await;
+    fs::write(world.whitelist_file(), "h2.lab\nh1.lab\n").unwrap();
+    world.peers.master.fake.is(Mood::Away);
+    let remediator = world.start().await;
+    remediator.wait_for_host("h1.lab", "on").await;
+    world.wait_for_whitelist(&["h1.lab", "h2.lab"]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_only_a_person_can_judge_is_left_alone_with_the_reason_until_it_is_mended() {
+    for (content, reason) in [
+        ("", "it is empty"),
+        ("\n\n", "it is empty"),
+        ("h1.lab\nh2.lab \n", "line 2"),
+        ("# our hosts\nh1.lab\n", "line 1"),
+        ("h1.lab\r\n", "line 1"),
+    ] {
+        let world = World::new().await;
+        fs::write(world.whitelist_file(), content).unwrap();
+        let remediator = world.start().await;
+        remediator.not_ready(reason).await;
+        remediator.wait_for_metric(r#"satellite_source_blind{source="whitelist"}"#, 1.0).await;
+        remediator.rounds(2).await;
+        // It is said in every moment, not only now and then.
+        for _ in 0..10 {
+            let answer = remediator.get("/-/ready").await;
+            assert!(answer.status == 503 && answer.text.contains(reason), "{answer:?}");
+        }
+        assert_eq!(world.whitelist().as_deref(), Some(content));
+
+        fs::write(world.whitelist_file(), "h1.lab\nh2.lab\n").unwrap();
+        remediator.ready().await;
+        world.wait_for_whitelist(&["h1.lab", "h2.lab"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_missing_is_said_and_tried_again_until_it_is_there() {
+    let world = World::new().await;
+    world.configure(|config| config.replace("/whitelist,", "/later/whitelist,"));
+    let remediator = world.start().await;
+    let text = remediator.not_ready("/later/").await;
+    assert!(text.contains("No such file"), "{text}");
+    let failures = eventually(async || {
+        let failures = remediator.metric("satellite_whitelist_failures_total").await;
+        failures.filter(|it| *it >= 1.0).ok_or_else(|| format!("{failures:?}"))
+    })
+    .await;
+    // It is tried again.
+    eventually(async || {
+        let now = remediator.metric("satellite_whitelist_failures_total").await;
+        now.filter(|it| *it > failures).ok_or_else(|| format!("{now:?}"))
+    })
+    .await;
+    fs::create_dir(world.path("later")).unwrap();
+    remediator.ready().await;
+    let file = fs::read_to_string(world.path("later/whitelist")).unwrap();
+    assert_eq!(file, "h1.lab\nh2.lab\nh3.lab\nh4.lab\n");
+}

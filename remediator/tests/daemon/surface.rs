@@ -1,0 +1,223 @@
+//! What is shown: service discovery, metrics, the page, the journal, errors, logs.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use super::{
+    peers::{check_failed, labels},
+    world::World,
+};
+
+#[tokio::test]
+async fn every_host_and_master_is_discovered_with_its_labels_also_when_it_is_dead() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    world.peers.master.lists(&["h1.lab", "h2.lab"]);
+    remediator.rounds(2).await;
+    let answer = remediator.get("/sd/exporters").await;
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let groups = answer.json();
+    let groups = groups.as_array().unwrap();
+    assert_eq!(groups.len(), 5, "four agents and a master: {groups:?}");
+    let at = |target: &str| {
+        groups.iter().find(|group| group["targets"] == json!([target])).unwrap()["labels"].clone()
+    };
+    assert_eq!(
+        at("10.0.0.1:9105"),
+        json!({
+            "__meta_mesos_hostname": "h1.lab", "__meta_mesos_agent_id": "agent-of-h1.lab",
+            "__meta_mesos_agent_state": "registered", "__meta_mesos_attribute_rack": "r1",
+            "__meta_mesos_role": ",agent,",
+        })
+    );
+    assert_eq!(at("10.0.0.4:9105")["__meta_mesos_agent_state"], "unreachable");
+    let master = world.peers.master.fake.url();
+    let master = master.trim_start_matches("http://").split(':').next().unwrap();
+    assert_eq!(at(&format!("{master}:9105")), json!({"__meta_mesos_role": ",master,"}));
+}
+
+#[tokio::test]
+async fn its_metrics_pass_promtool_check_metrics_which_must_be_installed() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    world.fire(&check_failed("h1.lab"));
+    world.fire(&check_failed("nobody.lab"));
+    world.fire(&labels([("alertname", "Odd \"name\"\n\\"), ("remediate", "host")]));
+    remediator.wait_for_host("h1.lab", "off").await;
+    remediator.rounds(2).await;
+    let text = remediator.get("/metrics").await.text;
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed with Debian's package prometheus");
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
+    let output = promtool.wait_with_output().await.unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}\n{text}");
+    // What rules and dashboards ask for.
+    for series in [
+        "satellite_hosts{",
+        "satellite_host_off{",
+        "satellite_budget_limit ",
+        "satellite_budget_remaining ",
+        "satellite_hold_active{",
+        "satellite_leader ",
+        "satellite_store_up ",
+        "satellite_source_blind{",
+        "satellite_whitelist_generation ",
+        "satellite_whitelist_hash_info{",
+        "satellite_whitelist_last_merge_timestamp_seconds ",
+        "satellite_whitelist_foreign_edits_total ",
+        "satellite_alerts_unmatched{",
+        "satellite_webhook_deliveries_total{",
+        "satellite_transitions_total{",
+        "satellite_reconcile_duration_seconds ",
+        "satellite_build_info{",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(series)), "{series}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_strangers_wrote_is_text_on_the_page_and_nothing_else() {
+    let world = World::new().await;
+    world.configure(|config| config.replace("cluster: lab", "cluster: '<b>lab</b>'"));
+    let remediator = world.start_ready().await;
+    let mut hostile = check_failed("h1.lab");
+    hostile.insert("check".into(), "<script>alert(1)</script>".into());
+    world.fire(&hostile);
+    world.fire(&check_failed("<img src=x onerror=alert(2)>"));
+    remediator.wait_for_host("h1.lab", "off").await;
+    let said = json!({"state": "off", "reason": "</pre><script>alert(3)</script>"});
+    let path = "/api/v1/hosts/h2.lab/events/%3Cscript%3Ealert(4)%3C";
+    assert_eq!(remediator.put(path, &said).await.status, 201);
+    remediator.rounds(2).await;
+    let answer = remediator.get("/").await;
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    let page = answer.text;
+    for tag in ["<script", "<img", "<b>"] {
+        assert!(!page.contains(tag), "{tag} in {page}");
+    }
+    for shown in ["&lt;script&gt;alert(1)", "&lt;img", "alert(3)", "alert(4)"] {
+        assert!(page.contains(shown), "{shown} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_tells_what_a_person_wants_to_know_first() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let calm = remediator.get("/").await.text;
+    for part in
+        ["Satellite", "lab", "4 on", "0 off", "Every host is on", &world.peers.master.fake.url()]
+    {
+        assert!(calm.contains(part), "{part} in {calm}");
+    }
+    world.fire(&check_failed("h1.lab"));
+    remediator.wait_for_host("h1.lab", "off").await;
+    remediator.rounds(2).await;
+    let page = remediator.get("/").await.text;
+    for part in ["3 on", "1 off", "h1.lab is off since", "HostCheckFailed fires at"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_journal_is_filtered_by_host_instant_and_number() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    for (host, reason) in [("h1.lab", "first"), ("h2.lab", "second"), ("h1.lab", "third")] {
+        let said = json!({"state": "off", "reason": reason});
+        let path = format!("/api/v1/hosts/{host}/events/{reason}");
+        assert_eq!(remediator.put(&path, &said).await.status, 201);
+    }
+    let reasons = |records: &[Value]| -> Vec<String> {
+        let people = records.iter().filter(|record| record["by"] != "automation");
+        let reasons = people.filter_map(|record| record["reason"].as_str());
+        reasons.map(|reason| reason.rsplit(' ').next().unwrap().to_owned()).collect()
+    };
+    let all = remediator.journal("").await;
+    assert_eq!(reasons(&all), ["third", "second", "first"]);
+    assert_eq!(reasons(&remediator.journal("?host=h1.lab").await), ["third", "first"]);
+    assert_eq!(remediator.journal("?limit=2").await.len(), 2);
+    let second = all.iter().find(|it| it["reason"].as_str().is_some_and(|r| r.contains("second")));
+    let since = second.unwrap()["time"].as_str().unwrap();
+    let newer = remediator.journal(&format!("?since={since}")).await;
+    assert_eq!(reasons(&newer), ["third", "second"]);
+    assert_eq!(remediator.journal("?host=h9.lab").await, Vec::<Value>::new());
+    for (query, part) in [
+        ("?since=yesterday", "2026-"),
+        ("?host=h_1", "host name"),
+        ("?limit=many", "limit"),
+        ("?limit=-1", "limit"),
+        ("?kind=merge", "kind"),
+    ] {
+        let message = remediator.get(&format!("/api/v1/journal{query}")).await.error(400);
+        assert!(message.contains(part), "{query}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_not_allowed_is_said_in_json() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    for path in ["/nothing", "/api/v1/hosts/h9.lab", "/api/v1/hosts/", "/api/v2/status", "/sd/"] {
+        remediator.get(path).await.error(404);
+    }
+    for (method, path, allowed) in [
+        ("DELETE", "/api/v1/hosts", "GET"),
+        ("POST", "/api/v1/hosts/h1.lab", "GET"),
+        ("GET", "/api/v1/hosts/h1.lab/events/e", "PUT"),
+        ("POST", "/api/v1/hosts/h1.lab/events/e", "DELETE"),
+        ("PUT", "/api/v1/status", "GET"),
+        ("POST", "/sd/exporters", "GET"),
+        ("POST", "/metrics", "GET"),
+        ("POST", "/", "GET"),
+    ] {
+        let answer = remediator.send(remediator.request(method, path)).await;
+        let allow = answer.headers["allow"].to_str().unwrap().to_owned();
+        assert!(allow.contains(allowed), "{method} {path}: {allow}");
+        answer.error(405);
+    }
+    for path in [
+        "/api/v1/hosts?state=of",
+        "/api/v1/hosts?stat=off",
+        "/api/v1/hosts/h_1",
+        "/api/v1/hosts/%FF",
+    ] {
+        remediator.get(path).await.error(400);
+    }
+}
+
+#[tokio::test]
+async fn i14_no_label_can_end_a_line_of_the_log() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let forged = "x\nts=2026-01-01T00:00:00.000Z level=error target=forged msg=\"Host off\"";
+    let mut unmatched = check_failed(forged);
+    unmatched.insert("alertname".into(), forged.into());
+    world.fire(&unmatched);
+    let mut sick = check_failed("h1.lab");
+    sick.insert("alertname".into(), format!("Sick {forged}"));
+    world.fire(&sick);
+    remediator.wait_for_host("h1.lab", "off").await;
+    remediator.wait_for_log("names no host").await;
+    let delivery = json!({"version": forged, "alerts": []});
+    remediator.post("/webhook", delivery.to_string()).await.error(400);
+    remediator.wait_for_log("Refused a delivery").await;
+    let said = json!({"state": "off", "reason": "\u{2028}\u{202e}odd"});
+    assert_eq!(remediator.put("/api/v1/hosts/h2.lab/events/e", &said).await.status, 201);
+    remediator.wait_for_log("A person's command").await;
+    for line in remediator.log() {
+        assert!(
+            line.starts_with("ts=") && !line.contains("target=forged msg=\"Host off\""),
+            "{line}"
+        );
+        assert!(!line.contains(['\u{2028}', '\u{202e}']), "{line}");
+    }
+}

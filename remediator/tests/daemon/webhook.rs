@@ -1,0 +1,185 @@
+//! `POST /webhook`.
+
+use std::{fs, os::unix::fs::symlink};
+
+use futures::stream;
+use serde_json::{Value, json};
+
+use super::{
+    peers::{Labels, check_failed, labels},
+    remediator::eventually,
+    world::World,
+};
+
+/// A delivery as Alertmanager 0.25 writes it.
+fn delivery(alerts: &[Labels]) -> Value {
+    let alert = |labels: &Labels| {
+        json!({
+            "status": "firing", "labels": labels, "annotations": {},
+            "startsAt": "2026-11-22T00:03:43.994Z", "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "http://10.0.0.1:9090/graph", "fingerprint": "9bab7d594e680f32",
+        })
+    };
+    json!({
+        "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "status": "firing",
+        "receiver": "satellite", "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {},
+        "externalURL": "http://10.0.0.1:9093",
+        "alerts": alerts.iter().map(alert).collect::<Vec<_>>(),
+    })
+}
+
+#[tokio::test]
+async fn what_is_no_delivery_of_version_4_is_refused_with_a_reason_and_counted() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let mut third = delivery(&[]);
+    third["version"] = "3".into();
+    let mut without = delivery(&[]);
+    without["alerts"] = Value::Null;
+    for (body, part) in [
+        ("pling".to_owned(), "no Alertmanager webhook payload"),
+        (String::new(), "no Alertmanager webhook payload"),
+        ("[]".to_owned(), "no Alertmanager webhook payload"),
+        (third.to_string(), "\"3\""),
+        (without.to_string(), "alerts"),
+    ] {
+        let message = remediator.post("/webhook", body).await.error(400);
+        assert!(message.contains(part), "{message}");
+    }
+    let rejected = r#"satellite_webhook_deliveries_total{outcome="rejected"}"#;
+    assert_eq!(remediator.metric(rejected).await, Some(5.0));
+    assert!(remediator.journal("").await.iter().all(|record| record["kind"] != "delivery"));
+}
+
+#[tokio::test]
+async fn a_body_over_8_mib_is_413_however_it_is_sent() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let large = vec![b' '; 8 * 1024 * 1024 + 1];
+    remediator.post("/webhook", large.clone()).await.error(413);
+    // In chunks, without saying how much it will be.
+    let chunks = large.chunks(1 << 20).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()));
+    let chunked = reqwest::Body::wrap_stream(stream::iter(chunks.collect::<Vec<_>>()));
+    remediator.post("/webhook", chunked).await.error(413);
+
+    let mut largest = delivery(&[check_failed("h1.lab")]).to_string().into_bytes();
+    largest.resize(8 * 1024 * 1024, b' ');
+    assert_eq!(remediator.post("/webhook", largest).await.status, 200);
+}
+
+#[tokio::test]
+async fn any_other_method_is_405_with_those_allowed() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    for method in ["GET", "PUT", "DELETE"] {
+        let answer = remediator.send(remediator.request(method, "/webhook")).await;
+        assert_eq!(answer.headers["allow"], "POST", "{answer:?}");
+        answer.error(405);
+    }
+}
+
+#[tokio::test]
+async fn fields_of_a_newer_alertmanager_are_ignored() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let mut newer = delivery(&[check_failed("h1.lab")]);
+    newer["notification_reason"] = "repeat".into();
+    newer["routeLabels"] = json!({"a": ["b"]});
+    newer["alerts"][0]["isMuted"] = json!(false);
+    assert_eq!(remediator.post("/webhook", newer.to_string()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_host_that_is_unknown_or_missing_is_200_and_counted_and_changes_nothing() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let (before, hosts) = (world.whitelist(), remediator.get("/api/v1/hosts").await.text);
+    let other_case = check_failed("H1.LAB");
+    let mut without = check_failed("h1.lab");
+    without.insert("alertname".into(), "WithoutHost".into());
+    without.remove("host");
+    // Alertmanager shows what it delivers.
+    for alert in [&other_case, &without] {
+        world.peers.alertmanager.fire(alert.clone());
+    }
+    let answer = remediator.post("/webhook", delivery(&[other_case, without]).to_string()).await;
+    assert_eq!(answer.status, 200);
+    for name in ["HostCheckFailed", "WithoutHost"] {
+        let series = format!("satellite_alerts_unmatched{{alertname=\"{name}\"}}");
+        remediator.wait_for_metric(&series, 1.0).await;
+    }
+    eventually(async || {
+        let unmatched = remediator.status().await["unmatched"].clone();
+        let wanted = json!([
+            {"alertname": "HostCheckFailed", "host": "H1.LAB", "near_miss": "h1.lab"},
+            {"alertname": "WithoutHost", "host": "", "near_miss": null},
+        ]);
+        if unmatched == wanted { Ok(()) } else { Err(unmatched.to_string()) }
+    })
+    .await;
+    remediator.rounds(3).await;
+    assert_eq!(world.whitelist(), before);
+    assert_eq!(remediator.get("/api/v1/hosts").await.text, hosts);
+}
+
+#[tokio::test]
+async fn a_delivered_alert_is_unmatched_only_until_it_ends_or_its_host_is_there() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let series = r#"satellite_alerts_unmatched{alertname="HostCheckFailed"}"#;
+    let alerts = [check_failed("h8.lab"), check_failed("h9.lab")];
+    remediator.post("/webhook", delivery(&alerts).to_string()).await;
+    assert_eq!(remediator.metric(series).await, Some(2.0));
+
+    let mut ended = delivery(&alerts[..1]);
+    ended["alerts"][0]["status"] = "resolved".into();
+    remediator.post("/webhook", ended.to_string()).await;
+    assert_eq!(remediator.metric(series).await, Some(1.0));
+
+    world.peers.master.lists(&["h1.lab", "h2.lab", "h3.lab", "h4.lab", "h9.lab"]);
+    remediator.wait_for_host("h9.lab", "on").await;
+    assert_eq!(remediator.metric(series).await, None);
+}
+
+#[tokio::test]
+async fn i10_what_was_answered_200_is_in_the_journal_after_kill_9() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    for number in 0..20 {
+        let alert = labels([("alertname", "A"), ("number", &number.to_string())]);
+        let answer = remediator.post("/webhook", delivery(&[alert]).to_string()).await;
+        assert_eq!(answer.status, 200);
+    }
+    remediator.kill().await;
+    let remediator = world.start_ready().await;
+    let mut numbers: Vec<String> = remediator
+        .journal("?limit=1000")
+        .await
+        .iter()
+        .filter(|record| record["kind"] == "delivery")
+        .map(|record| record["alerts"][0]["labels"]["number"].as_str().unwrap().to_owned())
+        .collect();
+    // Newest first.
+    numbers.reverse();
+    assert_eq!(numbers, (0..20).map(|number: i32| number.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn i12_a_journal_on_a_full_disk_is_503_and_stops_nothing_else() {
+    let world = World::new().await;
+    fs::create_dir(world.path("store")).unwrap();
+    symlink("/dev/full", world.journal_file()).unwrap();
+    let remediator = world.start_ready().await;
+    let sick = check_failed("h1.lab");
+    let message = remediator
+        .post("/webhook", delivery(std::slice::from_ref(&sick)).to_string())
+        .await
+        .error(503);
+    assert!(message.contains("journal"), "{message}");
+    let deferred = r#"satellite_webhook_deliveries_total{outcome="deferred"}"#;
+    assert_eq!(remediator.metric(deferred).await, Some(1.0));
+    remediator.wait_for_log("No space left on device").await;
+    // The audit record is not what hosts depend on.
+    world.fire(&sick);
+    world.wait_for_whitelist(&["h2.lab", "h3.lab", "h4.lab"]).await;
+}
