@@ -335,7 +335,7 @@ pub fn label_name(name: &str) -> Cow<'_, str> {
 
 /// A help text that both formats can carry: they escape backslashes and newlines alike;
 /// a double quote, where they differ, becomes a single one.
-pub fn help(text: &str) -> Cow<'_, str> {
+fn help(text: &str) -> Cow<'_, str> {
     if !text.contains(['\\', '\n', '\r', '"']) {
         return Cow::Borrowed(text);
     }

@@ -40,11 +40,6 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads and parses `path`, which may hold `limit_bytes` at most ([`MAX_BYTES`] is usual).
-pub fn load<T: DeserializeOwned>(path: &Path, limit_bytes: u64) -> Result<T, Vec<Problem>> {
-    Document::read(path, limit_bytes).map_err(|problem| vec![problem])?.parse()
-}
-
 /// A file's text, kept so that what is found wrong later still has a line.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -58,7 +53,7 @@ impl Document {
         Self { file: file.into(), text: text.into() }
     }
 
-    /// Reads a file of at most `limit_bytes`.
+    /// Reads a file of at most `limit_bytes` ([`MAX_BYTES`] is usual).
     pub fn read(path: &Path, limit_bytes: u64) -> Result<Self, Problem> {
         let problem = |message: String| Problem { file: path.to_owned(), place: None, message };
         let mut bytes = Vec::new();
@@ -292,10 +287,11 @@ mod tests {
     fn a_file_over_the_cap_or_missing_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.yml");
-        assert!(load::<Config>(&path, 8).unwrap_err()[0].message.starts_with("cannot be read: "));
+        let message = |limit| Document::read(&path, limit).unwrap_err().message;
+        assert!(message(8).starts_with("cannot be read: "));
         std::fs::write(&path, "rules: []").unwrap();
-        assert_eq!(load::<Config>(&path, 8).unwrap_err()[0].message, "is larger than 8 bytes");
-        assert!(load::<Config>(&path, 9).is_ok());
+        assert_eq!(message(8), "is larger than 8 bytes");
+        assert!(Document::read(&path, 9).unwrap().parse::<Config>().is_ok());
     }
 
     #[test]

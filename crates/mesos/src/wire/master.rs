@@ -32,15 +32,6 @@ pub struct Version<'a> {
     /// `1.11.0`.
     #[serde(borrow, default, deserialize_with = "lenient")]
     pub version: Option<Cow<'a, str>>,
-    /// The commit it was built from.
-    #[serde(borrow, default, deserialize_with = "lenient")]
-    pub git_sha: Option<Cow<'a, str>>,
-    /// The tag it was built from.
-    #[serde(borrow, default, deserialize_with = "lenient")]
-    pub git_tag: Option<Cow<'a, str>>,
-    /// When it was built, as text: `2020-11-24 15:38:37`.
-    #[serde(borrow, default, deserialize_with = "lenient")]
-    pub build_date: Option<Cow<'a, str>>,
 }
 
 /// The flags it was started with.

@@ -50,9 +50,6 @@ pub struct GetMaster<'a> {
     /// Who answers.
     #[serde(borrow, default, deserialize_with = "lenient")]
     pub master_info: Option<MasterInfo<'a>>,
-    /// When it started, in seconds since the epoch.
-    #[serde(default, deserialize_with = "lenient")]
-    pub start_time: Option<f64>,
     /// When it was elected, in seconds since the epoch; absent in older versions.
     #[serde(default, deserialize_with = "lenient")]
     pub elected_time: Option<f64>,
