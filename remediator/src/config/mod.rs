@@ -3,7 +3,7 @@
 //! It takes three steps, each in a file of its own. [`tree`] reads the YAML and
 //! notes what no reader may guess at (a key given twice, a key without a value).
 //! [`raw`] is the shape of the file, every key optional, every value in its type.
-//! [`check`] fills in the defaults and judges what a value means.
+//! [`check()`] fills in the defaults and judges what a value means.
 //!
 //! Each step goes on after a problem, so that a person sees all of them at once
 //! and not one with each attempt. What this version cannot do yet is refused,
