@@ -7,7 +7,7 @@
 //! simulation rest on.
 //!
 //! Read in this order: [`facts`] (what was seen), [`document`] (what is
-//! remembered), [`policy`] (what is wanted), [`plan`] (what is done about it),
+//! remembered), [`policy`] (what is wanted), [`mod@plan`] (what is done about it),
 //! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told).
 
 pub mod document;
