@@ -27,10 +27,34 @@ const WARM_RESENDS: u32 = 2;
 /// while the trouble is the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AlertKey {
-    /// Whose; `None`: the cluster's.
-    pub host: Option<HostName>,
+    /// Whose.
+    pub subject: Subject,
     /// Its name.
     pub alertname: String,
+}
+
+/// Whose an alert is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The cluster's, for which a rule holds. Two rules may hold by one name of an
+    /// alert, each for its own time.
+    Cluster {
+        /// The rule's name.
+        rule: String,
+    },
+    /// A host's.
+    Host(HostName),
+}
+
+impl AlertKey {
+    pub(super) fn of_host(host: &HostName, alertname: &str) -> Self {
+        Self { subject: Subject::Host(host.clone()), alertname: alertname.to_owned() }
+    }
+
+    pub(super) fn of_hold(rule: &str, alertname: &str) -> Self {
+        let subject = Subject::Cluster { rule: rule.to_owned() };
+        Self { subject, alertname: alertname.to_owned() }
+    }
 }
 
 /// What one Alertmanager showed of one alert.
@@ -143,13 +167,11 @@ impl Round<'_> {
     pub(super) fn remember_alerts(&mut self, sightings: &Sightings<'_>) {
         let shown = sightings.by_key.keys().cloned();
         let causes = self.documents().flat_map(|(host, document)| {
-            document.alert_causes().map(|(_, _, evidence)| AlertKey {
-                host: Some(host.clone()),
-                alertname: evidence.alertname.clone(),
-            })
+            let causes = document.alert_causes();
+            causes.map(|(_, _, evidence)| AlertKey::of_host(host, &evidence.alertname))
         });
         let holds = self.automation.holds.iter();
-        let holds = holds.map(|it| AlertKey { host: None, alertname: it.alertname.clone() });
+        let holds = holds.map(|it| AlertKey::of_hold(&it.rule, &it.alertname));
         let tracked: Vec<AlertKey> = shown.chain(causes).chain(holds).collect();
         for key in tracked {
             let shown = self.shown_of(&key, sightings);

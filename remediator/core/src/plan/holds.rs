@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    AlertKey, Block, Round,
+    AlertKey, Block, Round, Subject,
     absence::Presence,
     sightings::{Sighting, Sightings},
 };
@@ -38,12 +38,12 @@ impl Round<'_> {
     /// Begins the holds whose alert shows up, ends those whose alert is gone.
     pub(super) fn judge_holds(&mut self, sightings: &Sightings<'_>) {
         for (key, sightings) in &sightings.by_key {
-            if key.host.is_none() {
-                self.begin_hold(key, sightings);
+            if let Subject::Cluster { rule } = &key.subject {
+                self.begin_hold(rule, &key.alertname, sightings);
             }
         }
         for hold in std::mem::take(&mut self.automation.holds) {
-            let key = AlertKey { host: None, alertname: hold.alertname.clone() };
+            let key = AlertKey::of_hold(&hold.rule, &hold.alertname);
             let presence = self.presence(&key, hold.since, sightings);
             let silenced = is_silenced(sightings.of(&key));
             if let Some(status) = self.judge_hold(&key, &hold, presence, silenced) {
@@ -53,14 +53,15 @@ impl Round<'_> {
         }
     }
 
-    fn begin_hold(&mut self, key: &AlertKey, sightings: &[Sighting<'_>]) {
-        let known = self.automation.holds.iter().any(|hold| hold.alertname == key.alertname);
+    fn begin_hold(&mut self, rule: &str, alertname: &str, sightings: &[Sighting<'_>]) {
+        let is_it = |hold: &Hold| hold.rule == rule && hold.alertname == alertname;
+        let known = self.automation.holds.iter().any(is_it);
         // A person who silences the alert has said that it should not hold.
         let shown = sightings.iter().find(|it| !is_silenced(&[**it]));
-        if let (false, Some(Sighting { alert, rule: Some(rule), .. })) = (known, shown) {
+        if let (false, Some(Sighting { alert, .. })) = (known, shown) {
             self.automation.holds.push(Hold {
-                rule: rule.name.clone(),
-                alertname: key.alertname.clone(),
+                rule: rule.to_owned(),
+                alertname: alertname.to_owned(),
                 since: self.now.wall,
                 labels: alert.labels.clone(),
             });

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    AlertKey, Block, Outlook, Round,
+    AlertKey, Block, Outlook, Round, Subject,
     sightings::{self, Sighting, Sightings},
 };
 use crate::{
@@ -46,7 +46,7 @@ impl<'a> Round<'a> {
     fn candidates(&self, sightings: &Sightings<'a>) -> Vec<Candidate<'a>> {
         let mut candidates: BTreeMap<&HostName, Candidate<'a>> = BTreeMap::new();
         for (key, sightings) in &sightings.by_key {
-            let Some(host) = &key.host else { continue };
+            let Subject::Host(host) = &key.subject else { continue };
             let on = self.document(host.as_str()).is_some_and(|it| it.verdict() == Verdict::On);
             for sighting in sightings.iter().filter(|_| on) {
                 let Some(rule) = sighting.rule else { continue };

@@ -38,7 +38,7 @@ use crate::{
     time::{Now, since},
     whitelist,
 };
-pub use absence::AlertKey;
+pub use absence::{AlertKey, Subject};
 pub use evidence::MAX_SCRAPE_AGE;
 pub use holds::HoldStatus;
 

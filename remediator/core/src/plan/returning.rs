@@ -153,7 +153,7 @@ impl Round<'_> {
         }
         for (_, since, evidence) in document.alert_causes() {
             let alertname = evidence.alertname.clone();
-            let key = AlertKey { host: Some(host.clone()), alertname: alertname.clone() };
+            let key = AlertKey::of_host(host, &alertname);
             match self.presence(&key, since, sightings) {
                 Presence::Fires { peer } => outlook.block(Block::Fires { alertname, peer }),
                 // Said once for all alerts of the host by the caller.

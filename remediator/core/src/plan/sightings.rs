@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Block, Round, Unmatched, absence::AlertKey};
+use super::{
+    Block, Round, Unmatched,
+    absence::{AlertKey, Subject},
+};
 use crate::{
     document::{Evidence, HostDocument},
     facts::{Alert, Suppression},
@@ -17,7 +20,7 @@ use crate::{
 
 /// The alerts of one round that concern somebody.
 pub(super) struct Sightings<'a> {
-    /// By alert name and host; alerts that hold have no host.
+    /// By alert name, and by host or by the rule that holds.
     pub(super) by_key: BTreeMap<AlertKey, Vec<Sighting<'a>>>,
     /// Alerts that a rule acts upon and that name no known host.
     pub(super) unmatched: BTreeSet<Unmatched>,
@@ -57,10 +60,10 @@ impl<'a> Sightings<'a> {
         &self,
         host: &HostName,
     ) -> impl Iterator<Item = (&AlertKey, &Sighting<'a>)> {
-        let first = AlertKey { host: Some(host.clone()), alertname: String::new() };
+        let first = AlertKey::of_host(host, "");
         self.by_key
             .range(first..)
-            .take_while(move |(key, _)| key.host.as_ref() == Some(host))
+            .take_while(move |(key, _)| matches!(&key.subject, Subject::Host(it) if it == host))
             .flat_map(|(key, sightings)| sightings.iter().map(move |sighting| (key, sighting)))
     }
 
@@ -111,19 +114,19 @@ fn whose<'r>(
     alert: &Alert,
     rule: Option<&Rule>,
 ) -> Whose {
-    let alertname = alert.name().to_owned();
-    if matches!(rule, Some(Rule { action: Action::Hold { .. }, .. })) {
-        return Whose::Cluster(AlertKey { host: None, alertname });
+    let alertname = alert.name();
+    if let Some(Rule { name, action: Action::Hold { .. }, .. }) = rule {
+        return Whose::Cluster(AlertKey::of_hold(name, alertname));
     }
     let label = alert.labels.get(&round.policy.host_label).map_or("", String::as_str);
     match round.document(label) {
         // A host that is off keeps what took it off, even if the policy no
         // longer names it: only its end gives the host back.
-        Some(document) if rule.is_some() || causes(document, &alertname) => label
+        Some(document) if rule.is_some() || causes(document, alertname) => label
             .parse()
-            .map_or(Whose::NoConcern, |host| Whose::Host(AlertKey { host: Some(host), alertname })),
+            .map_or(Whose::NoConcern, |host| Whose::Host(AlertKey::of_host(&host, alertname))),
         None if rule.is_some() => Whose::Nobody(Unmatched {
-            alertname,
+            alertname: alertname.to_owned(),
             host: label.to_owned(),
             near_miss: namesakes.near_miss(round, label),
         }),

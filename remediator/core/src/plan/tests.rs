@@ -13,6 +13,7 @@ mod leaving;
 mod manual;
 mod peers;
 mod property;
+mod reload;
 mod restart;
 mod returning;
 mod telling;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    peers::labels,
+    peers::{at, labels},
     world::{ROUND, World, assert_blocked},
 };
 use crate::{facts::Suppression, plan::Block, policy::Action};
@@ -58,10 +58,13 @@ fn a_hold_ends_when_its_alert_has_been_gone_for_clear_for() {
     let mut world = in_trouble(4);
     world.sicken("h1");
     world.cluster.losing_tasks = false;
-    world.pass(30);
+    world.round(ROUND);
     let gone = world.now;
+    let note = &world.last_plan().holds[0].note;
+    let end = at(gone + 120);
+    assert_eq!(*note, format!("it must stay gone until {end:.0}"));
     world.until(600, |world| world.is_off("h1"));
-    assert!(world.now - gone >= 120 - ROUND, "after {} s", world.now - gone);
+    assert_eq!(world.now - gone, 120);
     assert!(holds(&world).is_empty());
 }
 
