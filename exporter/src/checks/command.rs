@@ -2,18 +2,20 @@
 //!
 //! The command gets a process group of its own, which is killed when the run is over,
 //! however it ended: nothing that a check starts outlives it, save what moves to another
-//! group on purpose. The group is killed before its leader is reaped, since until then
+//! group on purpose and what the kernel does not let die. The group is killed before its leader is reaped, since until then
 //! its number cannot belong to anybody else.
 
 use std::{
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+    },
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -32,9 +34,16 @@ const OUTPUT_BYTES: usize = 1024;
 /// out of the group may hold the pipe open for ever.
 const OUTPUT_GRACE: Duration = Duration::from_millis(100);
 
-/// For the kernel to end a process that was killed. One that hangs in a dead disk can take
-/// for ever; the run is then over without it, see [`Run::hanging`].
-const REAP_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the kernel to end what was killed. A process that hangs in a dead disk can take for
+/// ever; the run is then over without it, see [`Run::hanging`].
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often the members of a killed group are looked at. They are not all our children,
+/// so that nothing tells of their end; most runs leave none to look at.
+const KILL_POLL: Duration = Duration::from_millis(10);
+
+/// The same for those that have outlived [`KILL_TIMEOUT`]: a dead disk is back in minutes.
+const HANGING_POLL: Duration = Duration::from_secs(1);
 
 /// What one run came to.
 #[derive(Debug)]
@@ -43,9 +52,9 @@ pub(super) struct Run {
     pub(super) duration: Duration,
     /// The first line that it wrote to stdout, else to stderr.
     pub(super) first_line: String,
-    /// The process, where it is still there although it was killed. The next run has to
-    /// wait for its end, or a dead disk would collect one such process per interval.
-    pub(super) hanging: Option<Child>,
+    /// The group, where something of it is still there although it was killed. The next run
+    /// has to wait for its end, or a dead disk would collect more processes at every interval.
+    pub(super) hanging: Option<Group>,
 }
 
 /// How a run ended.
@@ -79,37 +88,40 @@ pub(super) async fn run(command: &[String], limit: Duration, stop: &Cancellation
     readers.spawn(stderr.clone().fill(child.stderr.take()));
 
     let ended = tokio::select! {
-        () = has_exited(group) => Ended::ByItself,
+        () = has_exited(group.0) => Ended::ByItself,
         () = tokio::time::sleep(limit) => Ended::TooLate,
         () = stop.cancelled() => Ended::Stopped,
     };
-    kill_group(group);
-    let reaped = reap(&mut child, REAP_TIMEOUT).await;
+    group.kill();
+    let killed = async {
+        let status = child.wait().await;
+        group.ended(KILL_POLL).await;
+        status
+    };
+    let status = timeout(KILL_TIMEOUT, killed).await.ok();
     let all_read = async { while readers.join_next().await.is_some() {} };
     // What is not read by then is dropped with the readers.
     timeout(OUTPUT_GRACE, all_read).await.ok();
 
-    let ending = match (ended, &reaped) {
+    let hanging = status.is_none().then_some(group);
+    let ending = match (ended, status) {
         (Ended::Stopped, _) => Ending::Stopped,
-        (Ended::TooLate, Reaped::Hanging) => Ending::Unwell(format!(
-            "timed out after {}, and hangs in the kernel",
-            humantime::format_duration(limit)
-        )),
-        (Ended::TooLate, _) => {
-            Ending::Unwell(format!("timed out after {}", humantime::format_duration(limit)))
+        (Ended::TooLate, status) => {
+            let limit = humantime::format_duration(limit);
+            let cannot = if status.is_some() { "" } else { " and cannot be killed" };
+            Ending::Unwell(format!("timed out after {limit}{cannot}"))
         }
-        (Ended::ByItself, Reaped::Exited(status)) if status.success() => Ending::Well,
-        (Ended::ByItself, Reaped::Exited(status)) => Ending::Unwell(status.to_string()),
-        (Ended::ByItself, Reaped::Lost | Reaped::Hanging) => {
-            Ending::Unwell("its exit status was lost".into())
+        // No further run will tell when it is unwell: it cannot count as well until then.
+        (Ended::ByItself, None) => Ending::Unwell("left a process that cannot be killed".into()),
+        (Ended::ByItself, Some(Ok(status))) if status.success() => Ending::Well,
+        (Ended::ByItself, Some(Ok(status))) => Ending::Unwell(status.to_string()),
+        (Ended::ByItself, Some(Err(error))) => {
+            Ending::Unwell(format!("its exit status was lost: {error}"))
         }
     };
-    Run {
-        ending,
-        duration: started.elapsed(),
-        first_line: stdout.first_line().or_else(|| stderr.first_line()).unwrap_or_default(),
-        hanging: matches!(reaped, Reaped::Hanging).then_some(child),
-    }
+    let first_line = stdout.first_line().or_else(|| stderr.first_line()).unwrap_or_default();
+    // A child that is dropped before its end is reaped by the runtime after it.
+    Run { ending, duration: started.elapsed(), first_line, hanging }
 }
 
 enum Ended {
@@ -119,7 +131,7 @@ enum Ended {
 }
 
 /// Starts the command in a process group of its own, whose number is its process id.
-fn spawn(command: &[String]) -> std::io::Result<(Child, Pid)> {
+fn spawn(command: &[String]) -> std::io::Result<(Child, Group)> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| std::io::Error::other("the command is empty"))?;
     let child = Command::new(program)
@@ -131,8 +143,8 @@ fn spawn(command: &[String]) -> std::io::Result<(Child, Pid)> {
         .kill_on_drop(true)
         .spawn()?;
     let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let group = id.expect("a child that was not awaited has its process id");
-    Ok((child, group))
+    let id = id.expect("a child that was not awaited has its process id");
+    Ok((child, Group(id)))
 }
 
 /// Waits for the process to end, and leaves it to be reaped.
@@ -148,34 +160,50 @@ async fn has_exited(process: Pid) {
     tokio::task::spawn_blocking(wait).await.ok();
 }
 
-fn kill_group(group: Pid) {
-    match kill_process_group(group, Signal::KILL) {
-        // The unreaped leader is still a member, so the group exists; macOS says PERM of it.
-        Ok(()) | Err(Errno::SRCH | Errno::PERM) => {}
-        Err(error) => warn!(%error, "Cannot kill the process group of a check"),
-    }
-}
+/// A process group that a check was started in.
+#[derive(Debug)]
+pub(super) struct Group(Pid);
 
-/// What became of a process that has ended or was killed.
-#[derive(Debug, PartialEq)]
-pub(super) enum Reaped {
-    Exited(ExitStatus),
-    /// It has ended, and nobody knows how.
-    Lost,
-    /// It does not end.
-    Hanging,
-}
-
-/// Waits for the end of a process, for as long as `patience` lasts.
-pub(super) async fn reap(child: &mut Child, patience: Duration) -> Reaped {
-    match timeout(patience, child.wait()).await {
-        Ok(Ok(status)) => Reaped::Exited(status),
-        Ok(Err(error)) => {
-            warn!(%error, "Cannot reap a check");
-            Reaped::Lost
+impl Group {
+    fn kill(&self) {
+        match kill_process_group(self.0, Signal::KILL) {
+            // The unreaped leader is still a member, so the group exists; macOS says PERM of it.
+            Ok(()) | Err(Errno::SRCH | Errno::PERM) => {}
+            Err(error) => warn!(%error, "Cannot kill the process group of a check"),
         }
-        Err(_) => Reaped::Hanging,
     }
+
+    /// Waits, for as long as it takes, until nothing of it is left.
+    pub(super) async fn gone(self) {
+        self.ended(HANGING_POLL).await;
+    }
+
+    async fn ended(&self, poll: Duration) {
+        while self.lives() {
+            tokio::time::sleep(poll).await;
+        }
+    }
+
+    /// Whether a member of it still runs or hangs. One that only waits to be reaped by a
+    /// parent which never does, as in many containers, holds nothing and does not count.
+    fn lives(&self) -> bool {
+        if test_kill_process_group(self.0) == Err(Errno::SRCH) {
+            return false;
+        }
+        let Ok(processes) = std::fs::read_dir("/proc") else { return false };
+        processes.flatten().any(|process| {
+            let stat = std::fs::read_to_string(process.path().join("stat"));
+            stat.is_ok_and(|stat| is_live_member(&stat, self.0))
+        })
+    }
+}
+
+/// Reads `/proc/PID/stat`: after the name in brackets come state, parent and group.
+fn is_live_member(stat: &str, group: Pid) -> bool {
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
+    let mut fields = fields.into_iter().flatten();
+    let lives = fields.next().is_some_and(|state| !matches!(state, "Z" | "X"));
+    lives && fields.nth(1).and_then(|id| id.parse().ok()) == Some(group.as_raw_pid())
 }
 
 /// The beginning of what a command writes to one pipe.
@@ -283,6 +311,26 @@ mod tests {
         assert!(run.duration < LONG);
         let pid = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
         rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_group_is_there_as_long_as_a_member_of_it_lives() {
+        // `sleep` is not our child but the shell's, which ends before it.
+        let (mut shell, group) = spawn(&["sh", "-c", "sleep 1000 &"].map(str::to_owned)).unwrap();
+        assert!(shell.wait().await.unwrap().success());
+        let mut gone = std::pin::pin!(group.ended(KILL_POLL));
+        assert!(timeout(SHORT, &mut gone).await.is_err(), "the sleep was not seen");
+        group.kill();
+        timeout(LONG, gone).await.unwrap();
+    }
+
+    #[test]
+    fn only_a_process_of_the_group_that_is_not_a_zombie_is_a_live_member() {
+        let group = Pid::from_raw(42).unwrap();
+        assert!(is_live_member("7 (a) b) D 1 42 3 4", group));
+        for stat in ["7 (a) Z 1 42 3 4", "7 (a) D 42 1 3 4", "42 (a) D 1 7 3", "7 (a) D", ""] {
+            assert!(!is_live_member(stat, group), "{stat:?}");
+        }
     }
 
     #[tokio::test]

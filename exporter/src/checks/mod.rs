@@ -15,7 +15,7 @@ use std::{
 
 use jiff::Timestamp;
 use satellite_toolkit::exposition::{Family, Kind, Labels};
-use tokio::{process::Child, task::JoinHandle, time::MissedTickBehavior};
+use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
@@ -169,22 +169,13 @@ async fn repeat(spec: CheckSpec, last: Slot, stop: CancellationToken) {
         let now = LastRun { problem, duration: run.duration, ended: Timestamp::now() };
         let before = lock(&last).replace(now.clone());
         report(&spec.name, before.as_ref(), &now, &run.first_line);
-        if let Some(hanging) = run.hanging
-            && !outlived(&spec.name, hanging, &stop).await
-        {
-            return;
+        if let Some(hanging) = run.hanging {
+            warn!(check = spec.name, "Check does not run again until what hangs of it has ended");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = hanging.gone() => {}
+            }
         }
-    }
-}
-
-/// Waits until a process that survives its kill has ended; false if told to stop before.
-async fn outlived(check: &str, mut hanging: Child, stop: &CancellationToken) -> bool {
-    warn!(check, pid = hanging.id(), "Check cannot be killed: it does not run again until it ends");
-    tokio::select! {
-        // Dropped, it is left to the runtime to be reaped when it does end.
-        () = stop.cancelled() => false,
-        // An error is as good as an end: nothing is left that could be waited for.
-        _ = hanging.wait() => true,
     }
 }
 
@@ -287,28 +278,6 @@ mod tests {
         std::fs::remove_file(&flag).unwrap();
         wait_until("it recovers", || ok(&checks) == [("disk".into(), true)]).await;
         checks.apply(Vec::new()).await;
-    }
-
-    #[tokio::test]
-    async fn a_process_that_survives_its_kill_is_waited_for_until_it_ends_or_the_check_stops() {
-        // One that was not killed stands in for one that cannot be.
-        let stubborn = || {
-            let mut sleep = tokio::process::Command::new("sleep");
-            sleep.arg("1000").kill_on_drop(true).spawn().unwrap()
-        };
-        let stop = CancellationToken::new();
-        let mut child = stubborn();
-        let pid = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
-        let short = Duration::from_millis(10);
-        assert_eq!(command::reap(&mut child, short).await, command::Reaped::Hanging);
-        let mut waiting = std::pin::pin!(outlived("nfs", child, &stop));
-        assert!(tokio::time::timeout(short, &mut waiting).await.is_err(), "it did not wait");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        assert!(tokio::time::timeout(PATIENCE, waiting).await.unwrap());
-
-        stop.cancel();
-        let stopped = tokio::time::timeout(PATIENCE, outlived("nfs", stubborn(), &stop));
-        assert!(!stopped.await.unwrap());
     }
 
     #[tokio::test]
