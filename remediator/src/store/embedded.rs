@@ -28,9 +28,17 @@ pub(crate) struct EmbeddedStore {
 
 struct File {
     path: PathBuf,
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
     /// `None` after a failure: redb refuses to go on after an I/O error, so the
     /// file is opened again, which checks and repairs it.
-    database: Mutex<Option<Database>>,
+    database: Option<Database>,
+    /// The newest revision that was seen. A file of less is not this store: a
+    /// volume may be gone, or somebody has put a copy in its place, and to go on
+    /// from there would forget what people said.
+    revision: u64,
 }
 
 impl EmbeddedStore {
@@ -39,8 +47,10 @@ impl EmbeddedStore {
         let path = folder.join(FILE_NAME);
         fs::create_dir_all(folder)
             .map_err(|error| unavailable("create the folder of", &path, error))?;
-        let database = Mutex::new(Some(open(&path)?));
-        Ok(Self { file: Arc::new(File { path, database }) })
+        let database = open(&path, |path| Database::create(path))?;
+        let revision = revision(&database).map_err(|error| unavailable("read", &path, error))?;
+        let slot = Mutex::new(Slot { database: Some(database), revision });
+        Ok(Self { file: Arc::new(File { path, slot }) })
     }
 
     fn blocking<T: Send + 'static>(
@@ -58,34 +68,60 @@ impl EmbeddedStore {
 
 impl Store for EmbeddedStore {
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
-        self.blocking("read", |file| file.with("read", load))
+        self.blocking("read", |file| {
+            file.with("read", |database| {
+                let contents = load(database)?;
+                Ok((contents.revision, contents))
+            })
+        })
     }
 
     fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.blocking("write to", move |file| file.with("write to", |it| write(it, &writes)))
+        self.blocking("write to", move |file| {
+            file.with("write to", |database| {
+                let revision = write(database, &writes)?;
+                Ok((revision, revision))
+            })
+        })
     }
 }
 
 impl File {
-    /// Runs `work` on the open database, opening it if the last use failed.
+    /// Runs `work` on the open database, opening it if the last use failed. `work`
+    /// returns the revision that it saw besides its result.
     fn with<T>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&Database) -> Result<T, Failure>,
+        work: impl FnOnce(&Database) -> Result<(u64, T), Failure>,
     ) -> Result<T, StoreError> {
         // A panic in redb leaves nothing half-written that opening does not repair.
-        let mut slot = self.database.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if slot.is_none() {
-            *slot = Some(open(&self.path)?);
+        let mut slot = self.slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if slot.database.is_none() {
+            slot.database = Some(self.reopen(slot.revision)?);
         }
-        let database = slot.as_ref().expect("it was opened just now");
-        work(database).map_err(|failure| match failure {
-            Failure::Conflict(conflict) => conflict,
-            Failure::Redb(error) => {
-                *slot = None;
-                unavailable(operation, &self.path, error)
+        let database = slot.database.as_ref().expect("it was opened just now");
+        match work(database) {
+            Ok((revision, result)) => {
+                slot.revision = revision;
+                Ok(result)
             }
-        })
+            Err(Failure::Conflict(conflict)) => Err(conflict),
+            Err(Failure::Redb(error)) => {
+                slot.database = None;
+                Err(unavailable(operation, &self.path, error))
+            }
+        }
+    }
+
+    /// Opens the file again, and never makes a new one.
+    fn reopen(&self, known: u64) -> Result<Database, StoreError> {
+        let database = open(&self.path, |path| Database::open(path))?;
+        let found = revision(&database).map_err(|error| unavailable("read", &self.path, error))?;
+        if found < known {
+            let path = self.path.clone();
+            return Err(StoreError::Replaced { path, found, known });
+        }
+        Ok(database)
     }
 }
 
@@ -111,9 +147,12 @@ fn unavailable(
 }
 
 /// Opens the file and makes sure that the tables are there.
-fn open(path: &Path) -> Result<Database, StoreError> {
+fn open(
+    path: &Path,
+    how: impl FnOnce(&Path) -> Result<Database, redb::DatabaseError>,
+) -> Result<Database, StoreError> {
     let prepare = || -> Result<Database, redb::Error> {
-        let database = Database::create(path)?;
+        let database = how(path)?;
         let transaction = database.begin_write()?;
         transaction.open_table(DOCUMENTS)?;
         transaction.open_table(COUNTERS)?;
@@ -124,6 +163,11 @@ fn open(path: &Path) -> Result<Database, StoreError> {
         redb::Error::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
         error => unavailable("open", path, error),
     })
+}
+
+fn revision(database: &Database) -> Result<u64, redb::Error> {
+    let counters = database.begin_read()?.open_table(COUNTERS)?;
+    Ok(counters.get(REVISION)?.map_or(0, |it| it.value()))
 }
 
 fn load(database: &Database) -> Result<Contents, Failure> {
@@ -194,6 +238,46 @@ mod tests {
         let contents = store.load().await.unwrap();
         assert_eq!(contents.documents.keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(contents.documents["a"].data, b"1");
+    }
+
+    /// As after an I/O error.
+    fn fail(store: &EmbeddedStore) {
+        store.file.slot.lock().unwrap().database = None;
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_the_file_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        store.write(vec![put("a", None, "1")]).await.unwrap();
+        fail(&store);
+        assert_eq!(store.write(vec![put("a", Some(1), "2")]).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_gone_is_not_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        store.write(vec![put("a", None, "1")]).await.unwrap();
+        fail(&store);
+        fs::rename(folder.path().join(FILE_NAME), folder.path().join("away")).unwrap();
+        assert!(store.load().await.is_err());
+        assert!(!folder.path().join(FILE_NAME).exists());
+        fs::rename(folder.path().join("away"), folder.path().join(FILE_NAME)).unwrap();
+        assert_eq!(store.load().await.unwrap().documents["a"].data, b"1");
+    }
+
+    #[tokio::test]
+    async fn an_older_copy_is_not_taken_for_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        drop(EmbeddedStore::open(other.path()).unwrap());
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        store.write(vec![put("a", None, "1")]).await.unwrap();
+        fail(&store);
+        fs::copy(other.path().join(FILE_NAME), folder.path().join(FILE_NAME)).unwrap();
+        let refused = store.load().await;
+        assert!(matches!(refused, Err(StoreError::Replaced { found: 0, known: 1, .. })));
     }
 
     #[test]

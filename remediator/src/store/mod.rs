@@ -64,6 +64,20 @@ pub(crate) enum StoreError {
         /// Which store.
         path: PathBuf,
     },
+    /// The file is not the store that this process has written.
+    #[error(
+        "the store {} was replaced: it has revision {found}, and {known} was seen; put the right \
+         one back, or restart to go on from what is there",
+        path.display()
+    )]
+    Replaced {
+        /// Which store.
+        path: PathBuf,
+        /// What it has.
+        found: u64,
+        /// What it had.
+        known: u64,
+    },
     /// The store is out of reach: disk full, folder gone.
     #[error("cannot {operation} the store {}", path.display())]
     Unavailable {
