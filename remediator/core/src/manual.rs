@@ -3,6 +3,8 @@
 //! Commands bypass automation's gates: a person may do what automation may not.
 //! The one thing checked is that the whitelist keeps its floor.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::document::{HostDocument, MAX_MANUAL_EVENTS, ManualEvent, Record, Verdict, What};
@@ -29,8 +31,11 @@ pub enum Refusal {
     NoSuchEvent,
 }
 
-/// Adds or replaces a manual event. An `on` sets aside every cause: what still
-/// fires when it ends must pass the gates again.
+/// Between two events of which it is not known better when they were said.
+const MOMENT: Duration = Duration::from_micros(1);
+
+/// Adds or replaces a manual event, which is the newest then. An `on` sets aside
+/// every cause: what still fires when it ends must pass the gates again.
 ///
 /// # Errors
 /// [`Refusal::TooManyEvents`].
@@ -40,6 +45,7 @@ pub fn say(document: &mut HostDocument, id: &str, event: ManualEvent) -> Result<
         return Err(Refusal::TooManyEvents);
     }
     let before = document.verdict();
+    put_before(document, event.time);
     if event.state == Verdict::On {
         document.causes.clear();
     }
@@ -48,6 +54,19 @@ pub fn say(document: &mut HostDocument, id: &str, event: ManualEvent) -> Result<
     let reason = format!("manual {}{until}: {reason}", event.state);
     document.manual_events.insert(id.to_owned(), event);
     Ok(finish(document, before, time, by, reason))
+}
+
+/// What was said before was not said later than now: a clock that was set back
+/// must not let it decide over what is said now.
+fn put_before(document: &mut HostDocument, now: Timestamp) {
+    let events = document.manual_events.iter_mut();
+    let mut ahead: Vec<_> = events.filter(|(_, event)| event.time >= now).collect();
+    ahead.sort_by(|(a, x), (b, y)| (y.time, b).cmp(&(x.time, a)));
+    let mut time = now;
+    for (_, event) in ahead {
+        time = crate::time::earlier(time, MOMENT);
+        event.time = time;
+    }
 }
 
 /// Takes a manual event back. What held the host before then decides at once,
@@ -94,8 +113,6 @@ pub fn keep_floor(left: usize, floor: usize) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::document::Cause;
 
@@ -147,6 +164,23 @@ mod tests {
         assert_eq!(keep_floor(3, 3), Ok(()));
         assert_eq!(keep_floor(2, 3), Err(Refusal::BelowFloor { left: 2, floor: 3 }));
         assert_eq!(keep_floor(4, 3), Ok(()));
+    }
+
+    #[test]
+    fn what_is_said_last_decides_also_when_the_clock_was_set_back() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        say(&mut document, "z", event(Verdict::On, 600)).unwrap();
+        say(&mut document, "y", event(Verdict::Off, 601)).unwrap();
+        for (id, state) in [("a", Verdict::Off), ("a", Verdict::On), ("b", Verdict::Off)] {
+            say(&mut document, id, event(state, 1)).unwrap();
+            let stored = HostDocument::decode(&document.encode()).unwrap();
+            assert_eq!((document.verdict(), stored.verdict()), (state, state));
+        }
+        assert_eq!(document.manual_events["b"].time, at(1), "its ttl counts from now");
+        for id in ["b", "a"] {
+            take_back(&mut document, id, "ops", at(2)).unwrap();
+        }
+        assert_eq!(document.ruling_event().unwrap().0, "y", "their own order is kept");
     }
 
     #[test]
