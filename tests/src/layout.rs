@@ -9,13 +9,8 @@ use anyhow::{Context, Result, bail};
 
 /// Cargo's target directory, which `CARGO_TARGET_DIR` may have moved.
 pub fn target_dir() -> Result<PathBuf> {
-    let executable = std::env::current_exe().context("find the running executable")?;
-    // Cargo puts this marker into every target directory that it makes.
-    executable
-        .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").is_file())
-        .map(Path::to_path_buf)
-        .with_context(|| format!("{} is in no cargo target directory", executable.display()))
+    let profile = profile_dir()?;
+    profile.parent().map(Path::to_path_buf).context("the built programs lie in no target directory")
 }
 
 /// The folder with the built programs: `target/debug`, say.

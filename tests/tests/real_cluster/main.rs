@@ -84,7 +84,7 @@ fn main() -> ExitCode {
             let progress = Arc::clone(&progress);
             Trial::test(*name, move || {
                 run_case(&mut lock(&progress), name, *case)
-                    .map_err(|error| format!("{error:?}").into())
+                    .map_err(|error| format!("{error:#}").into())
             })
         })
         .collect();
