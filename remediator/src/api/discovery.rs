@@ -39,14 +39,18 @@ pub(super) async fn exporters(State(app): State<App>) -> Result<Json<Vec<TargetG
     for master in &config.masters {
         nodes.entry(address(master)).or_default().master = true;
     }
-    for (host, document) in &documents.hosts {
-        for agent in &document.agents {
-            let Some(ip) = &agent.ip else { continue };
-            let node = nodes.entry(bracketed(ip)).or_default();
-            // Two names at one address cannot both be its label: the first stays.
-            if !node.agent {
-                node.agent = true;
-                node.labels = labels(host.as_str(), document, agent);
+    // Two names at one address cannot both be its label. The address of a machine
+    // that is gone may be another's by now, so whoever is there comes first.
+    for wanted in [ListingState::Registered, ListingState::Recovered, ListingState::Unlisted] {
+        let hosts = documents.hosts.iter().filter(|(_, it)| it.listing.state == wanted);
+        for (host, document) in hosts {
+            for agent in &document.agents {
+                let Some(ip) = &agent.ip else { continue };
+                let node = nodes.entry(bracketed(ip)).or_default();
+                if !node.agent {
+                    node.agent = true;
+                    node.labels = labels(host.as_str(), document, agent);
+                }
             }
         }
     }

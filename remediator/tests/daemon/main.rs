@@ -10,6 +10,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod addresses;
 mod crash;
 mod fake;
 mod file;
