@@ -1,11 +1,15 @@
 //! `GET /metrics`: the remediator's own series, made of what the last round and
 //! the documents say.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use axum::{extract::State, response::Response};
 use http::HeaderMap;
-use satellite_core::{Cause, HostDocument, Verdict, document::What};
+use satellite_core::{
+    Cause, HostDocument, Verdict,
+    document::What,
+    policy::{Action, Rule},
+};
 use satellite_toolkit::exposition::{self, Families, Family, Format, Kind, Labels};
 
 use super::{App, status};
@@ -128,22 +132,23 @@ fn round_families(app: &App) -> Vec<Family> {
     families
 }
 
-/// Every rule that can hold, and whether one of its holds blocks.
-fn hold_rules(app: &App) -> Vec<(String, bool)> {
+/// Every rule that can hold, and whether one of its holds blocks. A hold may
+/// outlive its rule for a while.
+fn hold_rules(app: &App) -> BTreeMap<String, bool> {
     let (config, report) = (app.config(), app.report());
-    let is_hold = |rule: &&satellite_core::policy::Rule| {
-        matches!(rule.action, satellite_core::policy::Action::Hold { .. })
-    };
-    let blocks =
-        |name: &str| report.holds.iter().any(|status| status.blocks && status.hold.rule == name);
-    let rules = config.policy.rules.iter().filter(is_hold);
-    rules.map(|rule| (rule.name.clone(), blocks(&rule.name))).collect()
+    let can_hold = |rule: &&Rule| matches!(rule.action, Action::Hold { .. });
+    let rules = config.policy.rules.iter().filter(can_hold);
+    let mut blocks: BTreeMap<String, bool> = rules.map(|rule| (rule.name.clone(), false)).collect();
+    for status in &report.holds {
+        *blocks.entry(status.hold.rule.clone()).or_default() |= status.blocks;
+    }
+    blocks
 }
 
 fn unmatched(app: &App) -> Family {
     let help = "Alerts that a rule acts upon and that name no host of the inventory";
     let mut family = Family::new("satellite_alerts_unmatched", help, Kind::Gauge);
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for unmatched in status::unmatched(app, &app.report()) {
         *counts.entry(unmatched.alertname).or_insert(0) += 1;
     }
