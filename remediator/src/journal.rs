@@ -20,8 +20,8 @@ use satellite_core::{HostName, time::earlier};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
-/// Appends that may wait for the disk. One more is refused, and its sender
-/// tries again: at 1 000 alerts each these would be some 100 MB.
+/// Appends that may wait for the disk. One more delivery is refused, and its
+/// sender tries again: at 1 000 alerts each these would be some 100 MB.
 const QUEUE: usize = 128;
 /// A file that has grown beyond this is put aside.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -90,6 +90,16 @@ struct Append {
     done: oneshot::Sender<Result<(), JournalError>>,
 }
 
+impl Append {
+    /// The entries as lines, and where their writer says what became of them.
+    fn of(entries: &[Entry]) -> (Self, oneshot::Receiver<Result<(), JournalError>>) {
+        let mut lines = Vec::new();
+        entries.iter().for_each(|entry| entry.write_to(&mut lines));
+        let (done, outcome) = oneshot::channel();
+        (Self { lines, done }, outcome)
+    }
+}
+
 /// What to read of the journal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
@@ -125,12 +135,19 @@ impl Journal {
         Ok((Self { folder: Arc::new(folder.to_owned()), appends }, thread))
     }
 
-    /// Appends the entries and waits until they are on disk.
+    /// Appends what was done and waits until it is on disk. It waits for a place
+    /// in the queue, too: nobody would say it again.
     pub(crate) async fn append(&self, entries: &[Entry]) -> Result<(), JournalError> {
-        let mut lines = Vec::new();
-        entries.iter().for_each(|entry| entry.write_to(&mut lines));
-        let (done, outcome) = oneshot::channel();
-        self.appends.try_send(Append { lines, done }).map_err(|error| match error {
+        let (append, outcome) = Append::of(entries);
+        self.appends.send(append).await.map_err(|_| JournalError::Closed)?;
+        outcome.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// Appends what comes from outside and waits until it is on disk; refuses it
+    /// where too much waits already, since its sender tries again.
+    pub(crate) async fn take(&self, entry: &Entry) -> Result<(), JournalError> {
+        let (append, outcome) = Append::of(std::slice::from_ref(entry));
+        self.appends.try_send(append).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,
             mpsc::error::TrySendError::Closed(_) => JournalError::Closed,
         })?;
@@ -327,6 +344,25 @@ mod tests {
         assert_eq!(numbers(&journal.read(&query).unwrap()), [499, 497]);
         let query = Query { limit: 99, host: None, since: Some(at(498)) };
         assert_eq!(numbers(&journal.read(&query).unwrap()), [499, 498]);
+    }
+
+    #[tokio::test]
+    async fn i34_while_deliveries_are_refused_what_was_done_waits_for_a_place() {
+        let (appends, mut queue) = mpsc::channel(1);
+        let journal = Journal { folder: Arc::new(PathBuf::new()), appends };
+        let (first, second) = (entry(1), [entry(2)]);
+        let mut taken = Box::pin(journal.take(&first));
+        assert!(futures::poll!(&mut taken).is_pending(), "it waits for the disk");
+        assert!(matches!(journal.take(&first).await, Err(JournalError::Full)));
+        let mut done = Box::pin(journal.append(&second));
+        assert!(futures::poll!(&mut done).is_pending());
+        for _ in 0..2 {
+            tokio::select! {
+                _ = &mut done => panic!("nobody has written it"),
+                append = queue.recv() => append.unwrap().done.send(Ok(())).unwrap(),
+            }
+        }
+        assert!(taken.await.is_ok() && done.await.is_ok());
     }
 
     #[tokio::test]

@@ -77,7 +77,7 @@ pub(super) async fn take(State(app): State<App>, body: Bytes) -> Result<StatusCo
         ApiError::Bad(reason)
     })?;
     let now = app.clock.now().wall;
-    if let Err(error) = app.journal.append(&[entry(&delivery, now)]).await {
+    if let Err(error) = app.journal.take(&entry(&delivery, now)).await {
         app.deliveries().deferred.fetch_add(1, Ordering::Relaxed);
         return Err(ApiError::Journal(error));
     }
