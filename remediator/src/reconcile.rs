@@ -122,13 +122,12 @@ impl Reconciler {
         drop(desk);
         let failure = written.err().map(|error| chain(&error));
         match &failure {
-            // What the plan remembers of hosts that it took off did not happen.
             Some(reason) => error!(reason, "Cannot write the store: nothing was changed"),
-            None => {
-                self.put_on_record(&plan.changes, &versions).await;
-                *memory = plan.memory.clone();
-            }
+            None => self.put_on_record(&plan.changes, &versions).await,
         }
+        // What was seen was seen, written or not: a wait that a failing round broke
+        // off may not count as one that went on.
+        *memory = plan.memory.clone();
         let took = self.clock.now().uptime.saturating_sub(began.uptime);
         self.publish(&facts, plan, failure, began.wall, took);
         Some(took)
