@@ -53,8 +53,10 @@ pub(crate) struct FileStatus {
     pub(crate) kept: BTreeSet<HostName>,
     /// How often somebody else had changed it.
     pub(crate) foreign_edits: u64,
-    /// How often it could not be written.
+    /// How often it could not be read or written.
     pub(crate) failures: u64,
+    /// Why the last attempt failed, if it did.
+    pub(crate) failure: Option<String>,
 }
 
 /// Why the file could not be read or written.
@@ -149,6 +151,7 @@ impl Merger {
             status.merged_at = Some(self.clock.now().wall);
             status.hosts = merge.hosts.len();
             status.kept = merge.kept;
+            status.failure = None;
         });
         *written = Some(wanted);
         self.readiness.set(MERGE, None);
@@ -175,7 +178,10 @@ impl Merger {
             reason,
             "Cannot merge the whitelist: the file stays as it is, and it is tried again"
         );
-        self.status.send_modify(|status| status.failures += 1);
+        self.status.send_modify(|status| {
+            status.failures += 1;
+            status.failure = Some(reason.clone());
+        });
         self.readiness.set(MERGE, Some(reason));
     }
 
@@ -186,7 +192,10 @@ impl Merger {
         };
         let (added, removed) = (list(&new, &old), list(&old, &new));
         let kind = if foreign { "foreign-edit" } else { "merge" };
-        let shown = |hosts: &[String]| hosts.iter().take(20).cloned().collect::<Vec<_>>().join(" ");
+        let shown = |hosts: &[String]| {
+            let first = hosts.iter().take(20).cloned().collect::<Vec<_>>().join(" ");
+            (!first.is_empty()).then_some(first)
+        };
         let (shown_added, shown_removed) = (shown(&added), shown(&removed));
         if foreign {
             self.status.send_modify(|status| status.foreign_edits += 1);

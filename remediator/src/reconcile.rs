@@ -218,7 +218,7 @@ impl Reconciler {
     fn tell_oddities(&self, former: &Report, plan: &Plan) {
         for unmatched in plan.unmatched.iter().filter(|it| !former.unmatched.contains(it)) {
             let Unmatched { alertname, host, near_miss } = unmatched;
-            let near_miss = near_miss.as_ref().map_or("", HostName::as_str);
+            let near_miss = near_miss.as_ref().map(HostName::as_str);
             warn!(alertname, host, near_miss, "An alert names no host of the inventory");
         }
         for hostname in plan.unlistable.iter().filter(|it| !former.unlistable.contains(it)) {
@@ -239,11 +239,15 @@ impl Reconciler {
 
 fn log(host: &HostName, record: &Record) {
     let Record { by, reason, .. } = record;
-    let rule = record.rule.as_deref().unwrap_or_default();
+    let rule = record.rule.as_deref();
     match record.what {
         What::Off => warn!(%host, rule, by, reason, "Host off"),
         What::On => info!(%host, rule, by, reason, "Host on"),
-        what => info!(%host, rule, by, reason, what = format!("{what:?}").to_lowercase(), "Host"),
+        What::Enrolled => info!(%host, by, reason, "New host"),
+        What::Cause => info!(%host, rule, by, reason, "One more cause holds a host off"),
+        What::Cleared => info!(%host, rule, by, reason, "No cause holds a host off any more"),
+        What::Said => info!(%host, by, reason, "A person said something of a host"),
+        What::Expired => info!(%host, by, reason, "What a person said of a host has expired"),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn show(State(app): State<App>) -> Markup {
             body {
                 h1 { "Satellite " small { (status.cluster) } }
                 (overview(&status))
-                (off_hosts(&app))
+                (special_hosts(&app))
                 (sources(&status))
                 p { a href="/metrics" { "metrics" } " · " a href="/api/v1/status" { "status" }
                     " · " a href="/api/v1/hosts" { "hosts" } " · " a href="/api/v1/journal" { "journal" } }
@@ -50,17 +50,17 @@ fn overview(status: &status::Status) -> Markup {
             tr { th { "Leading master" } td {
                 @match &status.mesos_leader {
                     Some(leader) => (leader),
+                    None if status.last_round.is_none() => "not asked yet",
                     None => span.bad { "none known: nothing is taken off and nothing given back" },
                 }
             } }
-            tr { th { "Budget" } td {
-                (budget.away) " of " (budget.inventory) " hosts are away, " (budget.limit)
-                " may be; " (budget.remaining) " more may go now"
-            } }
-            tr { th { "Whitelist" } td {
-                (status.whitelist.hosts) " hosts in " code { (status.whitelist.file) }
-                @if let Some(at) = status.whitelist.merged_at { ", checked " (format!("{at:.0}")) }
-            } }
+            @if status.last_round.is_some() {
+                tr { th { "Budget" } td {
+                    (budget.away) " of " (budget.inventory) " hosts are away, " (budget.limit)
+                    " may be; " (budget.remaining) " more may go now"
+                } }
+            }
+            tr { th { "Whitelist" } td { (whitelist(&status.whitelist)) } }
             @for hold in &status.holds {
                 tr { th { "Hold" } td {
                     span.bad[hold.blocks] { (hold.alertname) } " (rule " (hold.rule) ") since "
@@ -80,23 +80,48 @@ fn overview(status: &status::Status) -> Markup {
     }
 }
 
-fn off_hosts(app: &App) -> Markup {
+fn whitelist(whitelist: &status::WhitelistView) -> Markup {
+    html! {
+        code { (whitelist.file) }
+        @match whitelist.merged_at {
+            Some(at) => { ": " (whitelist.hosts) " hosts, checked " (format!("{at:.0}")) },
+            None => { ": not written since the start" },
+        }
+        @if let Some(failure) = &whitelist.failure { ". " span.bad { (failure) } }
+    }
+}
+
+/// The hosts that are off, and those that are on although something speaks
+/// against it.
+fn special_hosts(app: &App) -> Markup {
     let now = app.clock.now().wall;
     let report = app.report();
     let documents = app.ledger.read();
-    let off: Vec<_> = documents
-        .hosts
-        .iter()
-        .filter(|(_, document)| document.verdict() == Verdict::Off)
-        .map(|(host, document)| hosts::view(host, document, &report, now))
-        .collect();
+    let blocked = |host| report.outlooks.get(host).is_some_and(|it| !it.blocked_by.is_empty());
+    let (mut off, mut kept) = (Vec::new(), Vec::new());
+    for (host, document) in &documents.hosts {
+        match document.verdict() {
+            Verdict::Off => off.push(hosts::view(host, document, &report, now)),
+            Verdict::On if blocked(host) => kept.push(hosts::view(host, document, &report, now)),
+            Verdict::On => {}
+        }
+    }
     html! {
         h2 { "Off" }
-        @if off.is_empty() { p.good { "Every host is on." } }
-        @else {
-            table {
-                @for host in &off {
-                    tr { th { (host.host) } td { pre { (host.explain) } } }
+        @if documents.hosts.is_empty() { p { "No host is known yet." } }
+        @else if off.is_empty() { p.good { "Every host is on." } }
+        @else { (told(&off)) }
+        @if !kept.is_empty() { h2 { "Kept on" } (told(&kept)) }
+    }
+}
+
+fn told(hosts: &[hosts::HostView]) -> Markup {
+    html! {
+        table {
+            @for host in hosts {
+                tr {
+                    th { a href=(format!("/api/v1/hosts/{}", host.host)) { (host.host) } }
+                    td { pre { (host.explain) } }
                 }
             }
         }

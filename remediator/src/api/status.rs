@@ -22,7 +22,7 @@ pub(super) struct Status {
     pub(super) holds: Vec<HoldView>,
     pub(super) unmatched: Vec<UnmatchedView>,
     pub(super) whitelist: WhitelistView,
-    last_round: Option<Timestamp>,
+    pub(super) last_round: Option<Timestamp>,
     last_round_seconds: f64,
     /// Why the last round could not write what it had decided.
     pub(super) failure: Option<String>,
@@ -81,6 +81,8 @@ pub(super) struct WhitelistView {
     pub(super) merged_at: Option<Timestamp>,
     kept: Vec<String>,
     foreign_edits: u64,
+    /// Why it could not be read or written the last time, if so.
+    pub(super) failure: Option<String>,
 }
 
 /// Shows the status.
@@ -190,5 +192,6 @@ fn whitelist(app: &App, config: &Config) -> WhitelistView {
         merged_at: file.merged_at,
         kept: file.kept.iter().map(ToString::to_string).collect(),
         foreign_edits: file.foreign_edits,
+        failure: file.failure.clone(),
     }
 }
