@@ -119,6 +119,29 @@ async fn a_file_that_is_deleted_or_emptied_is_written_again() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_written_leaves_the_old_list_whole_and_is_tried_again() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    world.wait_for_whitelist(&HOSTS).await;
+    // The new list cannot be put beside the old one.
+    let beside = world.path(".whitelist.satellite");
+    fs::create_dir(&beside).unwrap();
+    let off = json!({"state": "off", "reason": "a change"});
+    assert_eq!(remediator.put("/api/v1/hosts/h1.lab/events/e", &off).await.status, 201);
+    let text = remediator.not_ready("merge: cannot write").await;
+    assert!(text.contains(beside.to_str().unwrap()), "{text}");
+    remediator.wait_for_log("Cannot merge the whitelist").await;
+    let page = remediator.get("/").await.text;
+    assert!(page.contains("cannot write"), "{page}");
+    assert_eq!(world.whitelist().unwrap(), "h1.lab\nh2.lab\nh3.lab\nh4.lab\n");
+    fs::remove_dir(&beside).unwrap();
+    world.wait_for_whitelist(&HOSTS[1..]).await;
+    remediator.ready().await;
+    assert_eq!(remediator.status().await["whitelist"]["failure"], serde_json::Value::Null);
+    assert_eq!(remediator.metric("satellite_whitelist_foreign_edits_total").await, Some(0.0));
+}
+
+#[tokio::test]
 async fn a_folder_in_place_of_the_file_is_said_and_heals() {
     let world = World::new().await;
     let remediator = world.start_ready().await;

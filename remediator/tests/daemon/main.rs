@@ -12,6 +12,7 @@
 
 mod addresses;
 mod crash;
+mod disk;
 mod fake;
 mod file;
 mod first_start;

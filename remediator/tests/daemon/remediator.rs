@@ -94,7 +94,23 @@ pub(crate) struct Remediator {
 impl Remediator {
     /// Starts it and waits until it listens.
     pub(crate) async fn start(config: &Path) -> Self {
-        let mut child = command(config).stderr(Stdio::piped()).spawn().unwrap();
+        Self::run(command(config)).await
+    }
+
+    /// Starts it so that a write beyond a limit of file sizes fails, as on a full
+    /// disk, and does not end it.
+    pub(crate) async fn start_ignoring_file_sizes(config: &Path) -> Self {
+        let direct = command(config);
+        let direct = direct.as_std();
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"trap '' XFSZ; exec "$@""#, "sh"]);
+        command.arg(direct.get_program()).args(direct.get_args());
+        command.env_clear().env("PATH", env!("PATH")).stdin(Stdio::null()).kill_on_drop(true);
+        Self::run(command).await
+    }
+
+    async fn run(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::<Mutex<Vec<String>>>::default();
         let listening = async {
@@ -246,9 +262,12 @@ impl Remediator {
         self.log.lock().unwrap().clone()
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits for its end.

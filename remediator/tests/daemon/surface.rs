@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use super::{
+    fake::Mood,
     peers::{check_failed, labels},
     world::World,
 };
@@ -124,6 +125,34 @@ async fn the_page_tells_what_a_person_wants_to_know_first() {
     let page = remediator.get("/").await.text;
     for part in ["3 on", "1 off", "h1.lab is off since", "HostCheckFailed fires at"] {
         assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_names_a_sick_host_that_is_kept_on_and_what_keeps_it() {
+    let world = World::new().await;
+    world.configure(|config| config.replace("count: 3", "count: 0"));
+    let remediator = world.start_ready().await;
+    assert!(!remediator.get("/").await.text.contains("Kept on"));
+    world.fire(&check_failed("h1.lab"));
+    remediator.rounds(2).await;
+    let page = remediator.get("/").await.text;
+    for part in ["Kept on", "h1.lab is on", "policy.budget.max_off allows 0"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_promises_nothing_before_anything_is_known() {
+    let world = World::new().await;
+    world.peers.all_are(Mood::Hangs);
+    let remediator = world.start().await;
+    let page = remediator.get("/").await.text;
+    for part in ["No host is known yet", "not asked yet", "not written since the start"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    for part in ["Every host is on", "may go now"] {
+        assert!(!page.contains(part), "{part} in {page}");
     }
 }
 
