@@ -81,21 +81,26 @@ impl Round<'_> {
             return Err("has not scraped it since it came back into sight".into());
         }
         let former = self.former_memory.well_since.get(host).and_then(|it| it.get(url)).copied();
-        let well_since = former.unwrap_or(scraped);
+        // When the sample was there for sure: its own instant is the begin of the
+        // scrape, and a rule that is evaluated before the end does not see it.
+        let well_since = former.unwrap_or(answer.now);
         let of_host: &mut BTreeMap<String, Timestamp> =
             self.memory.well_since.entry(host.clone()).or_default();
         of_host.insert(url.to_owned(), well_since);
         self.no_complaint(url, host)?;
         rules_work(answer)?;
-        let evaluated_since = |evaluated: Option<Timestamp>| evaluated > Some(well_since);
-        if let Some(rule) = answer.rules.iter().find(|it| !evaluated_since(it.evaluated_at)) {
-            return Err(format!("has not evaluated {} since it scraped the host well", rule.name));
-        }
         let lost = document
             .alert_causes()
             .map(|(_, _, evidence)| &evidence.alertname)
             .find(|name| !answer.rules.iter().any(|rule| rule.name == **name));
-        lost.map_or(Ok(()), |name| Err(format!("has no rule {name} that could complain")))
+        if let Some(name) = lost {
+            return Err(format!("has no rule {name} that could complain"));
+        }
+        let evaluated_since = |evaluated: Option<Timestamp>| evaluated > Some(well_since);
+        let late = answer.rules.iter().find(|it| !evaluated_since(it.evaluated_at));
+        late.map_or(Ok(()), |rule| {
+            Err(format!("has not evaluated {} since it scraped the host well", rule.name))
+        })
     }
 
     fn no_complaint(&self, url: &str, host: &HostName) -> Result<(), String> {

@@ -69,7 +69,8 @@ pub struct Memory {
     gone_since: BTreeMap<AlertKey, Duration>,
     /// When each Prometheus answered again after being away, by its own clock.
     prometheus_back: BTreeMap<String, Timestamp>,
-    /// The first good scrape of the present run of them, by host and Prometheus.
+    /// When the first good scrape of the present run of them was seen, by host and
+    /// Prometheus.
     well_since: BTreeMap<HostName, BTreeMap<String, Timestamp>>,
     /// Since when, by uptime, this process has seen a host off.
     off_since: BTreeMap<HostName, Duration>,

@@ -6,10 +6,16 @@
 use std::time::Duration;
 
 use super::{
-    peers::{Agent, EXPIRY, Prometheus, Seconds},
+    peers::{Agent, EXPIRY, Prometheus, Seconds, at},
     world::{Happening, ROUND, World, assert_blocked},
 };
-use crate::{plan::Block, policy::Action};
+use crate::{
+    State,
+    facts::Scrape,
+    plan::{Block, plan},
+    policy::Action,
+    time::earlier,
+};
 
 /// h1 is off, and nothing but evidence keeps it from returning, from now on.
 fn only_evidence_is_missing(lack: impl FnOnce(&mut World)) -> World {
@@ -116,6 +122,23 @@ fn a_rule_that_was_not_evaluated_since_the_scrape_stops_giving_back() {
     assert!(world.is_off("h1"));
     let lack = lacks(&world);
     assert!(lack.contains("firing") || lack.contains("has not evaluated"), "{lack}");
+}
+
+#[test]
+fn a_rule_that_was_evaluated_while_the_scrape_was_under_way_has_not_seen_it() {
+    let mut world = only_evidence_is_missing(|world| world.prometheus[0].scrapes = false);
+    world.pass(1800);
+    let mut facts = world.facts();
+    let prometheus = facts.prometheus.get_mut("p1").unwrap().as_mut().unwrap();
+    let ago = |seconds| earlier(at(world.now), Duration::from_secs(seconds));
+    // It began six seconds ago, took five, and what it brought looks well.
+    prometheus.up.insert("h1".into(), vec![Scrape { up: true, at: ago(6) }]);
+    prometheus.rules.iter_mut().for_each(|rule| rule.evaluated_at = Some(ago(3)));
+    let state = State { hosts: &world.hosts, automation: &world.automation };
+    let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
+    assert!(plan.changes.is_empty(), "{:?}", plan.changes);
+    world.prometheus[0].scrapes = true;
+    world.until(60, |world| world.is_on("h1"));
 }
 
 /// Whether a block is the one that is looked for.
