@@ -456,7 +456,8 @@ fn is_away(host: &HostName, document: &HostDocument, facts: &Facts) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    // A few seconds, and about a minute to shrink what fails.
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn over_any_history_the_invariants_hold_and_in_the_end_everybody_is_back(
