@@ -125,7 +125,8 @@ impl Merger {
         let config = Arc::clone(&self.config.borrow());
         let path = config.whitelist.file.clone();
         let found = match blocking(move || read(&path)).await {
-            Ok(found) => found,
+            // What is no list is overwritten like any other edit, and not waited for.
+            Ok(found) => found.map(|content| String::from_utf8_lossy(&content).into_owned()),
             Err(error) => return self.fail(&error),
         };
         // What somebody else wrote into the file is no list that was ever in force.
@@ -233,9 +234,11 @@ fn names(content: &str) -> BTreeSet<HostName> {
 pub(crate) async fn find(path: &Path) -> Result<FoundFile, FileError> {
     let path = path.to_owned();
     blocking(move || {
-        read(&path)?.map_or(Ok(FoundFile::Missing), |content| {
-            whitelist::read(&content).map_err(|source| FileError::Unreadable { path, source })
-        })
+        let Some(content) = read(&path)? else { return Ok(FoundFile::Missing) };
+        let too_large = content.len() as u64 > MAX_FILE_BYTES;
+        let content = String::from_utf8(content).ok().filter(|_| !too_large);
+        let content = content.ok_or_else(|| FileError::NotAList { path: path.clone() })?;
+        whitelist::read(&content).map_err(|source| FileError::Unreadable { path, source })
     })
     .await
 }
@@ -247,8 +250,9 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-/// The content of the file; `None` where there is none.
-fn read(path: &Path) -> Result<Option<String>, FileError> {
+/// The content of the file, up to one byte more than a list may have; `None` where
+/// there is none.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     let failed = |source| FileError::System { operation: "read", path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -257,9 +261,7 @@ fn read(path: &Path) -> Result<Option<String>, FileError> {
     };
     let mut content = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
-    let too_large = content.len() as u64 > MAX_FILE_BYTES;
-    let content = String::from_utf8(content).ok().filter(|_| !too_large);
-    content.map(Some).ok_or_else(|| FileError::NotAList { path: path.to_owned() })
+    Ok(Some(content))
 }
 
 /// Replaces the file in one step. Its mode is kept; a link keeps pointing to it.
@@ -303,7 +305,7 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         replace(&link, "new.lab\n").unwrap();
-        assert_eq!(read(&file).unwrap().unwrap(), "new.lab\n");
+        assert_eq!(read(&file).unwrap().unwrap(), b"new.lab\n");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -331,8 +333,10 @@ mod tests {
         assert_eq!(find(&file).await.unwrap(), FoundFile::Missing);
         fs::write(&file, "bootstrap.invalid\n").unwrap();
         assert_eq!(find(&file).await.unwrap(), FoundFile::Missing);
-        fs::write(&file, "\n").unwrap();
-        assert!(find(&file).await.is_err());
+        for content in [&b"\n"[..], b"a.lab\n\xff\n"] {
+            fs::write(&file, content).unwrap();
+            assert!(find(&file).await.is_err());
+        }
         fs::write(&file, "a.lab\nb.lab \n").unwrap();
         let error = chain(&find(&file).await.unwrap_err());
         assert!(error.contains("line 2") && error.contains("b.lab "), "{error}");

@@ -106,7 +106,7 @@ async fn i22_a_hand_edit_is_overwritten_counted_journalled_and_told() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_deleted_or_emptied_is_written_again() {
+async fn a_file_that_is_deleted_emptied_or_made_no_text_is_written_again() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
     world.wait_for_whitelist(&HOSTS).await;
@@ -116,6 +116,9 @@ async fn a_file_that_is_deleted_or_emptied_is_written_again() {
     fs::write(world.whitelist_file(), "").unwrap();
     world.wait_for_whitelist(&HOSTS).await;
     remediator.wait_for_metric("satellite_whitelist_foreign_edits_total", 2.0).await;
+    fs::write(world.whitelist_file(), b"h1.lab # M\xfcller\n").unwrap();
+    world.wait_for_whitelist(&HOSTS).await;
+    remediator.wait_for_metric("satellite_whitelist_foreign_edits_total", 3.0).await;
 }
 
 #[tokio::test]
@@ -180,5 +183,5 @@ async fn a_list_of_nobody_is_the_placeholder_and_never_empty() {
         assert_eq!(remediator.put(&path, &off).await.status, 201);
     }
     world.wait_for_whitelist(&["bootstrap.invalid"]).await;
-    assert_eq!(remediator.metric("satellite_whitelist_hosts").await, Some(0.0));
+    remediator.wait_for_metric("satellite_whitelist_hosts", 0.0).await;
 }
