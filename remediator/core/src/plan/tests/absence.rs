@@ -35,9 +35,9 @@ fn an_alert_that_is_resolved_at_every_peer_is_gone_after_clear_for() {
     world.lose("h1");
     world.pass(60);
     world.heal("h1");
-    let detected = 2 * ROUND;
-    let took = world.until(600, |world| world.is_on("h1"));
-    assert!((120..=120 + detected + ROUND).contains(&took), "{took} s");
+    let is_gone = |world: &World| world.is_blocked("h1", |it| matches!(it, Block::ClearFor { .. }));
+    world.until(2 * ROUND, is_gone);
+    assert_eq!(world.until(600, |world| world.is_on("h1")), 120);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{
     peers::{Agent, at},
     world::{ROUND, World, assert_blocked},
 };
-use crate::{document::What, plan::Block};
+use crate::{document::What, plan::Block, policy::NewHosts};
 
 #[test]
 fn a_host_that_is_well_again_returns() {
@@ -20,6 +20,22 @@ fn a_host_that_is_well_again_returns() {
     assert_eq!((document.off_since, document.causes.len()), (None, 0));
     assert_eq!(document.transitions.last().unwrap().time, at(world.now));
     assert!(world.blocks("h1").is_empty());
+}
+
+#[test]
+fn a_host_that_is_off_by_default_stays_off_when_its_alert_is_gone() {
+    let mut world = World::of_hosts(1);
+    world.policy.new_hosts = NewHosts::Off;
+    world.add_node("h2");
+    world.sicken("h2");
+    world.pass(60);
+    assert_eq!(world.document("h2").causes.len(), 1);
+    world.heal("h2");
+    world.until(600, |world| world.document("h2").causes.is_empty());
+    assert!(world.is_off("h2"));
+    assert_eq!(world.journal.last().unwrap().1.what, What::Cleared);
+    world.round(ROUND);
+    assert_blocked!(world, "h2", Block::OffByDefault);
 }
 
 #[test]
