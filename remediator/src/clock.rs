@@ -17,8 +17,11 @@ impl Clock {
         Self { started: Instant::now() }
     }
 
-    /// This instant by both clocks.
+    /// This instant by both clocks. The wall clock is cut to microseconds, which is
+    /// what the documents keep: an instant is the same before and after a restart.
     pub(crate) fn now(&self) -> Now {
-        Now { wall: Timestamp::now(), uptime: self.started.elapsed() }
+        let wall = Timestamp::from_microsecond(Timestamp::now().as_microsecond())
+            .expect("an instant without its nanoseconds is as representable as with them");
+        Now { wall, uptime: self.started.elapsed() }
     }
 }

@@ -111,10 +111,16 @@ pub(super) fn view_of(app: &App, host: &HostName) -> Result<HostView, ApiError> 
     Ok(view(host, document, &app.report(), app.clock.now().wall))
 }
 
-/// Names are compared to the letter, as Mesos does; where only the case differs
-/// the person is told.
+/// Names are compared to the letter, as Mesos does; where only the case differs,
+/// or the domain is left out, the person is told.
 pub(super) fn unknown(host: &HostName, hosts: &BTreeMap<HostName, HostDocument>) -> ApiError {
-    let near = hosts.keys().find(|it| it.as_str().eq_ignore_ascii_case(host.as_str()));
+    let said = host.as_str();
+    let short = |it: &&HostName| {
+        let (first, _) = it.as_str().split_once('.').unwrap_or_default();
+        first.eq_ignore_ascii_case(said)
+    };
+    let near = hosts.keys().find(|it| it.as_str().eq_ignore_ascii_case(said));
+    let near = near.or_else(|| hosts.keys().find(short));
     ApiError::NotFound(match near {
         Some(near) => format!("{host} is not in the inventory; did you mean {near}?"),
         None => format!("{host} is not in the inventory"),

@@ -25,6 +25,9 @@ async fn killed_while_a_host_is_off_it_comes_back_to_the_same_verdict_and_the_sa
     let sick = check_failed("h1.lab");
     world.fire(&sick);
     world.wait_for_whitelist(&["h2.lab", "h3.lab", "h4.lab"]).await;
+    let said = json!({"state": "on", "reason": "it is fine", "ttl": "90m"});
+    assert_eq!(remediator.put("/api/v1/hosts/h2.lab/events/e", &said).await.status, 201);
+    let trusted = remediator.host("h2.lab").await["events"].clone();
     let (file, before) = (world.whitelist(), remediator.host("h1.lab").await);
     remediator.kill().await;
     let remediator = world.start().await;
@@ -34,6 +37,7 @@ async fn killed_while_a_host_is_off_it_comes_back_to_the_same_verdict_and_the_sa
     for key in ["causes", "off_since", "transitions", "agents"] {
         assert_eq!(after[key], before[key], "{key}");
     }
+    assert_eq!(remediator.host("h2.lab").await["events"], trusted);
     remediator.ready().await;
     remediator.rounds(8).await;
     assert_eq!(remediator.host("h1.lab").await["state"], "off");
@@ -47,7 +51,7 @@ async fn i15_an_alert_that_ended_while_it_was_dead_must_be_believed_gone_first()
     let world = World::new().await;
     world.configure(|config| {
         // So that it can be seen to wait: 4 of these after the start.
-        config.replace("resend_delay: 200ms", "resend_delay: 1s")
+        config.replace("resend_delay: 200ms", "resend_delay: 600ms")
     });
     let remediator = world.start_ready().await;
     let sick = check_failed("h1.lab");

@@ -119,6 +119,8 @@ async fn a_host_that_nobody_lists_can_be_turned_off_and_not_on() {
     let remediator = world.start_ready().await;
     let message = remediator.put("/api/v1/hosts/H1.lab/events/e", &on()).await.error(404);
     assert!(message.contains("did you mean h1.lab"), "{message}");
+    let message = remediator.get("/api/v1/hosts/H2").await.error(404);
+    assert!(message.contains("did you mean h2.lab"), "{message}");
     remediator.put("/api/v1/hosts/h9.lab/events/e", &on()).await.error(404);
     assert_eq!(remediator.get("/api/v1/hosts/h9.lab").await.status, 404);
 
