@@ -59,6 +59,10 @@ pub struct HostDocument {
     /// Since when it has been off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub off_since: Option<Timestamp>,
+    /// When automation took it off, within `relapse.within`. A manual `on`
+    /// empties this: the person knows better.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken_off: Vec<Timestamp>,
     /// When it was first seen.
     pub first_seen: Timestamp,
     /// Whether the leading master lists it.
@@ -88,6 +92,7 @@ impl HostDocument {
             causes: Vec::new(),
             default,
             off_since: (default == Verdict::Off).then_some(now),
+            taken_off: Vec::new(),
             first_seen: now,
             listing: Listing { state: ListingState::Unlisted, since: now },
             agents: Vec::new(),
@@ -117,6 +122,23 @@ impl HostDocument {
             Cause::Alert { rule, since, evidence } => Some((rule.as_str(), *since, evidence)),
             Cause::Imported { .. } => None,
         })
+    }
+
+    /// How often automation had to take the host off again within `within` of
+    /// `now`: every off but the first.
+    #[must_use]
+    pub fn relapses(&self, within: Duration, now: Timestamp) -> usize {
+        let recent = self.taken_off.iter().filter(|&&off| crate::time::since(off, now) < within);
+        recent.count().saturating_sub(1)
+    }
+
+    /// The newest instant that the document speaks of: a clock that shows less
+    /// has been set back.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        let last = self.transitions.last().map(|record| record.time);
+        let events = self.manual_events.values().map(|event| event.time);
+        events.chain(last).chain([self.first_seen, self.listing.since]).max().unwrap_or_default()
     }
 
     /// Whether somebody had taken the host out before this store was begun.
@@ -369,6 +391,8 @@ pub enum What {
     Said,
     /// A manual event ended by its ttl and that did not change the verdict.
     Expired,
+    /// It left the store.
+    Retired,
 }
 
 /// Who does what no person asked for.
@@ -388,6 +412,16 @@ pub struct Automation {
     /// When automation took hosts off within the last hour.
     #[serde(default)]
     pub offs: Vec<Timestamp>,
+    /// What a person has paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// Since when many hosts have been falling sick together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm_since: Option<Timestamp>,
+    /// When a person last said that automation should go on: who fell sick
+    /// before that makes no storm any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm_dismissed: Option<Timestamp>,
     /// Keys of other versions, kept as they are.
     #[serde(flatten)]
     other: Map<String, Value>,
@@ -395,8 +429,16 @@ pub struct Automation {
 
 impl Default for Automation {
     fn default() -> Self {
-        let (first_start, holds, offs, other) = Default::default();
-        Self { schema: SCHEMA, first_start, holds, offs, other }
+        Self {
+            schema: SCHEMA,
+            first_start: None,
+            holds: Vec::new(),
+            offs: Vec::new(),
+            pause: None,
+            storm_since: None,
+            storm_dismissed: None,
+            other: Map::new(),
+        }
     }
 }
 
@@ -413,6 +455,22 @@ pub struct FirstStart {
     /// master first answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adopt_until: Option<Timestamp>,
+}
+
+/// A person's word that automation should rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Whether nothing is given back either.
+    pub all: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when. A pause always ends: a forgotten one would be a remediator
+    /// that is not there.
+    pub until: Timestamp,
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// An alert that holds everything on.

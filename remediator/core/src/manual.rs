@@ -48,6 +48,7 @@ pub fn say(document: &mut HostDocument, id: &str, event: ManualEvent) -> Result<
     put_before(document, event.time);
     if event.state == Verdict::On {
         document.causes.clear();
+        document.taken_off.clear();
     }
     let (time, by, reason) = (event.time, event.author.clone(), event.reason.clone());
     let until = event.expires_at().map_or(String::new(), |until| format!(", until {until:.0}"));

@@ -3,7 +3,7 @@
 //! Everything is parsed, checked and complete: defaults are filled in before a
 //! [`Policy`] exists, so that no decision has to know them.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use crate::matcher::{Labels, MatcherSet};
 
@@ -22,8 +22,12 @@ pub struct Policy {
     /// How long at most until a firing alert is sent again: the larger of
     /// Prometheus's `--rules.alert.resend-delay` and its longest evaluation interval.
     pub resend_delay: Duration,
+    /// Whether everything is decided and nothing is done.
+    pub dry_run: bool,
     /// How many hosts may be away at once.
     pub max_off: MaxOff,
+    /// How many hosts with the same value of an attribute may be away at once.
+    pub per_attribute: BTreeMap<String, usize>,
     /// How many hosts automation may take off within an hour.
     pub max_off_per_hour: usize,
     /// How many hosts automation must leave on.
@@ -32,6 +36,10 @@ pub struct Policy {
     pub new_hosts: NewHosts,
     /// How long a lost host counts as part of the inventory.
     pub retire_after: Duration,
+    /// When many hosts that fall sick together stop everything.
+    pub storm: StormPolicy,
+    /// What becomes of a host that falls sick again and again.
+    pub relapse: RelapsePolicy,
     /// The first rule that matches an alert is its rule.
     pub rules: Vec<Rule>,
 }
@@ -56,6 +64,51 @@ impl Policy {
     #[must_use]
     pub fn rule_named(&self, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.name == name)
+    }
+}
+
+/// When many hosts that fall sick together stop everything: then the trouble is
+/// probably not theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StormPolicy {
+    /// This share of the inventory, rounded up, and two hosts at least.
+    pub threshold: Share,
+    /// How close together they fall sick.
+    pub within: Duration,
+    /// How long no further host may fall sick before it is over.
+    pub calm: Duration,
+}
+
+/// A storm of one host would be no storm.
+const MIN_STORM: usize = 2;
+
+impl StormPolicy {
+    /// How many hosts of an inventory of `hosts` make a storm.
+    #[must_use]
+    pub fn hosts(&self, hosts: usize) -> usize {
+        self.threshold.of_rounded_up(hosts).max(MIN_STORM)
+    }
+}
+
+/// What becomes of a host that falls sick again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelapsePolicy {
+    /// `min_off` doubles with each relapse, up to this.
+    pub double_up_to: Duration,
+    /// After so many relapses it stays off until a person says otherwise.
+    pub give_up_after: usize,
+    /// For how long an off counts.
+    pub within: Duration,
+}
+
+impl RelapsePolicy {
+    /// How long a host stays off that has relapsed so often.
+    #[must_use]
+    pub fn min_off(&self, min_off: Duration, relapses: usize) -> Duration {
+        let doublings = u32::try_from(relapses).unwrap_or(u32::MAX);
+        let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
+        // The cap never shortens what the rule itself wants.
+        min_off.saturating_mul(factor).min(self.double_up_to.max(min_off))
     }
 }
 

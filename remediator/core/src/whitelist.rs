@@ -143,6 +143,18 @@ mod tests {
             min_hosts,
             new_hosts: NewHosts::On,
             retire_after: Duration::from_secs(7 * 86400),
+            dry_run: false,
+            per_attribute: BTreeMap::new(),
+            storm: crate::policy::StormPolicy {
+                threshold: Share::ALL,
+                within: Duration::from_secs(300),
+                calm: Duration::from_secs(600),
+            },
+            relapse: crate::policy::RelapsePolicy {
+                double_up_to: Duration::from_secs(86400),
+                give_up_after: 4,
+                within: Duration::from_secs(86400),
+            },
             rules: Vec::new(),
         }
     }

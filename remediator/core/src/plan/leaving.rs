@@ -15,7 +15,7 @@ use crate::{
     document::{Cause, HostDocument, Verdict, What},
     host::HostName,
     policy::{Action, Rule},
-    time::later,
+    time::{later, since},
 };
 
 /// A host that a rule would take out.
@@ -120,6 +120,12 @@ impl<'a> Round<'a> {
         if !self.is_in_inventory(&document) {
             outlook.block(Block::NotInInventory);
         }
+        if let Some((until, block)) = self.pause_block(false) {
+            outlook.wait(until, block);
+        }
+        if self.storm.since.is_some() {
+            outlook.block(self.storm.block());
+        }
         for hold in self.holds.iter().filter(|hold| hold.blocks) {
             match hold.blocks_until {
                 Some(until) => outlook.wait(until, hold.block()),
@@ -138,6 +144,16 @@ impl<'a> Round<'a> {
         if others_away + 1 > budget.limit {
             let (inventory, limit) = (budget.inventory, budget.limit);
             outlook.block(Block::Budget { away: others_away, inventory, limit });
+        }
+        for (attribute, value) in self.limited_groups(document) {
+            let limit = self.policy.per_attribute.get(&attribute).copied().unwrap_or(usize::MAX);
+            let group = (attribute, value);
+            let away = self.away_by_attribute.get(&group).copied().unwrap_or(0);
+            let away = away - usize::from(counted);
+            if away + 1 > limit {
+                let (attribute, value) = group;
+                outlook.block(Block::AttributeBudget { attribute, value, away, limit });
+            }
         }
         let limit = self.policy.max_off_per_hour;
         if budget.offs_last_hour >= limit {
@@ -161,10 +177,17 @@ impl<'a> Round<'a> {
         let mut record = self.record(What::Off, &reason);
         record.rule = Some(rule.name.clone());
         record.evidence = Some(evidence.clone());
-        let reachable =
-            self.document(host.as_str()).is_some_and(|document| self.is_reachable(host, document));
-        let cause = Cause::Alert { rule: rule.name.clone(), since: self.now.wall, evidence };
-        self.change(host, |document| document.causes.push(cause), Some(record));
+        let document = self.document(host.as_str());
+        let reachable = document.is_some_and(|document| self.is_reachable(host, document));
+        let groups = document.map(|document| self.limited_groups(document)).unwrap_or_default();
+        let (now, within) = (self.now.wall, self.policy.relapse.within);
+        let cause = Cause::Alert { rule: rule.name.clone(), since: now, evidence };
+        let edit = |document: &mut HostDocument| {
+            document.causes.push(cause);
+            document.taken_off.retain(|&off| since(off, now) < within);
+            document.taken_off.push(now);
+        };
+        self.change(host, edit, Some(record));
         if let Some(change) = self.changes.get_mut(host) {
             change.rests_on_alert = true;
         }
@@ -172,6 +195,11 @@ impl<'a> Round<'a> {
         self.memory.off_since.insert(host.clone(), self.now.uptime);
         self.budget.offs_last_hour += 1;
         self.budget.on -= 1;
-        self.budget.away += usize::from(reachable);
+        if reachable {
+            self.budget.away += 1;
+            for group in groups {
+                *self.away_by_attribute.entry(group).or_insert(0) += 1;
+            }
+        }
     }
 }

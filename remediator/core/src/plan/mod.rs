@@ -18,8 +18,11 @@ mod evidence;
 mod holds;
 mod inventory;
 mod leaving;
+mod rest;
+mod retiring;
 mod returning;
 mod sightings;
+mod storm;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +44,7 @@ use crate::{
 pub use absence::{AlertKey, Subject};
 pub use evidence::MAX_SCRAPE_AGE;
 pub use holds::HoldStatus;
+pub use storm::StormStatus;
 
 /// How far back the hourly rate looks.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -74,6 +78,10 @@ pub struct Memory {
     well_since: BTreeMap<HostName, BTreeMap<String, Timestamp>>,
     /// Since when, by uptime, this process has seen a host off.
     off_since: BTreeMap<HostName, Duration>,
+    /// Who is sick, of those who fell sick while they were on.
+    sick: BTreeSet<HostName>,
+    /// Who fell sick lately, and when by uptime, whether still so or not.
+    fell_sick: BTreeMap<HostName, Duration>,
     /// Since when, by uptime, this process has seen a hold.
     held_since: BTreeMap<AlertKey, Duration>,
 }
@@ -85,6 +93,10 @@ pub struct Plan {
     pub changes: BTreeMap<HostName, Change>,
     /// Automation's own document, if it is to be written.
     pub automation: Option<Automation>,
+    /// Hosts whose document is to be removed.
+    pub retired: BTreeMap<HostName, Record>,
+    /// What automation did that concerns no single host, in words.
+    pub notes: Vec<String>,
     /// What to hand to the next round.
     pub memory: Memory,
     /// What is to be said of each host that is not simply on.
@@ -93,6 +105,8 @@ pub struct Plan {
     pub blind: Vec<Blindness>,
     /// The holds there are.
     pub holds: Vec<HoldStatus>,
+    /// The storm, and who takes part in it.
+    pub storm: StormStatus,
     /// The budget after this plan; what comes back by it still counts as away.
     pub budget: Budget,
     /// Alerts that a rule acts upon and that name no host of the inventory.
@@ -188,6 +202,56 @@ pub enum Block {
         alertname: String,
         /// The rule.
         rule: String,
+    },
+    /// A person has paused automation.
+    #[error("paused by {by} until {until:.0}: {reason}")]
+    Paused {
+        /// Who.
+        by: String,
+        /// Until when.
+        until: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// The clock shows less than the documents have seen.
+    #[error("the clock was set back; automation rests until it is {0:.0} again")]
+    ClockSetBack(Timestamp),
+    /// Many hosts fall sick together.
+    #[error(
+        "storm: {sick} of {inventory} hosts fell sick together, and {threshold} make a storm; \
+         nothing is taken off until it is over, or `satctl resume`"
+    )]
+    Storm {
+        /// How many.
+        sick: usize,
+        /// Hosts there are.
+        inventory: usize,
+        /// How many make a storm.
+        threshold: usize,
+    },
+    /// Too many of its kind are away.
+    #[error(
+        "budget: {away} hosts with {attribute} = {value} are away already and \
+         policy.budget.per_attribute allows {limit}"
+    )]
+    AttributeBudget {
+        /// The attribute.
+        attribute: String,
+        /// The value that they share.
+        value: String,
+        /// How many of them are away.
+        away: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// It fell sick again and again.
+    #[error(
+        "it was taken off again {relapses} times within policy.relapse.within and stays off \
+         until a person says otherwise: `satctl on`"
+    )]
+    GaveUp {
+        /// How often.
+        relapses: usize,
     },
     /// Too many are away.
     #[error(
@@ -318,12 +382,18 @@ pub struct Unmatched {
 #[must_use]
 pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, now: Now) -> Plan {
     let mut round = Round::new(facts, state, policy, memory, now);
+    if round.clock_was_set_back() {
+        return round.finish(sightings::Sightings::default());
+    }
+    round.end_pause();
     round.take_inventory();
+    round.retire_hosts();
     round.name_blind_alertmanagers();
     round.judge_prometheus();
     let sightings = sightings::sort(&round);
     round.remember_alerts(&sightings);
     round.judge_holds(&sightings);
+    round.judge_storm(&sightings);
     round.judge_returning(&sightings);
     round.count_budget();
     round.judge_leaving(&sightings);
@@ -343,10 +413,15 @@ struct Round<'a> {
     memory: Memory,
     outlooks: BTreeMap<HostName, Outlook>,
     blind: BTreeMap<String, String>,
+    retired: BTreeMap<HostName, Record>,
+    notes: Vec<String>,
     holds: Vec<HoldStatus>,
+    storm: StormStatus,
     budget: Budget,
     /// What each Alertmanager's silence is worth.
     peers: BTreeMap<&'a str, absence::Peer>,
+    /// How many hosts are away, by attribute and value, where a limit is set.
+    away_by_attribute: BTreeMap<(String, String), usize>,
     /// Hosts that the leading master lists but does not offer.
     inactive: BTreeSet<&'a str>,
     /// What each Prometheus that answers has pending or firing, by host.
@@ -378,9 +453,13 @@ impl<'a> Round<'a> {
             memory: Memory { last_round: Some(now.uptime), ..Memory::default() },
             outlooks: BTreeMap::new(),
             blind: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            notes: Vec::new(),
             holds: Vec::new(),
+            storm: StormStatus::default(),
             budget: Budget::default(),
             peers: peers.collect(),
+            away_by_attribute: BTreeMap::new(),
             inactive: BTreeSet::new(),
             complaints: BTreeMap::new(),
             unlistable: BTreeSet::new(),
@@ -390,12 +469,14 @@ impl<'a> Round<'a> {
     /// A host's document as this round has it so far.
     fn document(&self, host: &str) -> Option<&HostDocument> {
         let changed = self.changes.get(host).map(|change| &change.document);
-        changed.or_else(|| self.hosts.get(host))
+        changed.or_else(|| self.hosts.get(host).filter(|_| !self.retired.contains_key(host)))
     }
 
     /// Every document as this round has it so far.
     fn documents(&self) -> impl Iterator<Item = (&HostName, &HostDocument)> {
-        let known = self.hosts.iter().filter(|(host, _)| !self.changes.contains_key(*host));
+        let gone =
+            |host: &HostName| self.changes.contains_key(host) || self.retired.contains_key(host);
+        let known = self.hosts.iter().filter(move |(host, _)| !gone(host));
         known.chain(self.changes.iter().map(|(host, change)| (host, &change.document)))
     }
 
@@ -433,6 +514,7 @@ impl<'a> Round<'a> {
     /// still: readers may see one document before the other.
     fn count_budget(&mut self) {
         let (mut inventory, mut away, mut on) = (0, 0, 0);
+        let mut away_by_attribute = BTreeMap::new();
         for (host, document) in self.documents() {
             if !self.is_in_inventory(document) {
                 continue;
@@ -441,8 +523,14 @@ impl<'a> Round<'a> {
             let is_on = former == Verdict::On && document.verdict() == Verdict::On;
             inventory += 1;
             on += usize::from(is_on);
-            away += usize::from(!is_on || !self.is_reachable(host, document));
+            if !is_on || !self.is_reachable(host, document) {
+                away += 1;
+                for group in self.limited_groups(document) {
+                    *away_by_attribute.entry(group).or_insert(0) += 1;
+                }
+            }
         }
+        self.away_by_attribute = away_by_attribute;
         self.budget = Budget {
             inventory,
             limit: self.policy.max_off.limit(inventory),
@@ -451,6 +539,13 @@ impl<'a> Round<'a> {
             on,
             floor: self.policy.min_hosts.floor(inventory),
         };
+    }
+
+    /// The attribute values of the host that a limit is set for.
+    fn limited_groups(&self, document: &HostDocument) -> BTreeSet<(String, String)> {
+        let attributes = document.agents.iter().flat_map(|agent| &agent.attributes);
+        let limited = attributes.filter(|(name, _)| self.policy.per_attribute.contains_key(*name));
+        limited.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     fn is_in_inventory(&self, document: &HostDocument) -> bool {
@@ -471,10 +566,13 @@ impl<'a> Round<'a> {
         Plan {
             changes: self.changes,
             automation: (!unchanged).then_some(self.automation),
+            retired: self.retired,
+            notes: self.notes,
             memory: self.memory,
             outlooks: self.outlooks,
             blind,
             holds: self.holds,
+            storm: self.storm,
             budget: self.budget,
             unmatched: sightings.unmatched,
             unlistable: self.unlistable,

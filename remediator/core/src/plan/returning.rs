@@ -73,6 +73,7 @@ impl Round<'_> {
             let by_automation = without.ruling_event().is_none();
             if (before, after) == (Verdict::Off, Verdict::On) && by_automation {
                 outlook.blocked_by.extend(sightings.freezes(host));
+                outlook.blocked_by.extend(self.pause_block(true).map(|(_, block)| block));
                 if !self.is_well(host, &without, outlook) || !outlook.blocked_by.is_empty() {
                     return;
                 }
@@ -126,6 +127,9 @@ impl Round<'_> {
         outlook.blocked_by.extend(sightings.freezes(host));
         let well = self.is_well(host, &document, outlook);
         self.judge_min_off(host, &document, outlook);
+        if let Some((until, block)) = self.pause_block(true) {
+            outlook.wait(until, block);
+        }
         if !well || outlook.blocked_by.len() > blocks_before {
             return;
         }
@@ -188,7 +192,13 @@ impl Round<'_> {
     }
 
     fn judge_min_off(&mut self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) {
+        let relapse = self.policy.relapse;
+        let relapses = document.relapses(relapse.within, self.now.wall);
+        if relapses >= relapse.give_up_after && document.alert_causes().next().is_some() {
+            return outlook.block(Block::GaveUp { relapses });
+        }
         let min_off = document.alert_causes().map(|(rule, _, _)| self.min_off(rule)).max();
+        let min_off = min_off.map(|min_off| relapse.min_off(min_off, relapses));
         let Some(off_since) = self.memory.off_since.get(host) else { return };
         let over = *off_since + min_off.unwrap_or_default();
         if self.now.uptime < over {

@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// The alerts of one round that concern somebody.
+#[derive(Default)]
 pub(super) struct Sightings<'a> {
     /// By alert name, and by host or by the rule that holds.
     pub(super) by_key: BTreeMap<AlertKey, Vec<Sighting<'a>>>,

@@ -129,16 +129,16 @@ fn a_host_that_was_lost_lately_can_still_go_off() {
 }
 
 #[test]
-fn a_host_that_no_master_has_listed_for_long_stays_as_it_is() {
+fn a_host_that_no_master_has_listed_for_long_leaves_though_its_alert_fires() {
     let mut world = World::of_hosts(4);
     world.node("h1").agent = Agent::Lost;
-    world.round(ROUND);
-    world.policy.retire_after = Duration::from_secs(60);
-    world.pass(120);
     world.node("h1").silent = true;
-    world.pass(120);
-    assert!(world.is_on("h1"));
-    assert_blocked!(world, "h1", Block::NotInInventory);
+    world.round(ROUND);
+    world.policy.retire_after = Duration::from_secs(3600);
+    world.pass(3500);
+    assert!(world.hosts.contains_key("h1"));
+    world.pass(200);
+    assert!(!world.hosts.contains_key("h1"));
 }
 
 #[test]

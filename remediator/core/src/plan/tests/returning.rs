@@ -77,11 +77,13 @@ fn i1_the_budget_never_stops_a_return() {
 }
 
 #[test]
-fn a_host_that_relapses_goes_off_again() {
+fn i30_a_host_that_relapses_stays_off_twice_as_long_each_time() {
     let mut world = World::of_hosts(4);
-    for _ in 0..3 {
+    for min_off in [300, 600, 1200] {
         world.lose("h1");
         world.heal("h1");
+        world.pass(min_off - 60);
+        assert!(world.is_off("h1"), "it must be off for {min_off} s");
         world.until(400, |world| world.is_on("h1"));
     }
     assert_eq!(world.document("h1").transitions.len(), 6);

@@ -103,8 +103,8 @@ fn a_host_whose_alertmanager_has_just_been_restarted() {
       - HostCheckFailed{host="h1", remediate="host"} = 1 (rule host-check), since 2027-01-15T09:15:30Z
     Before it returns:
       - HostCheckFailed is not shown any more, but its end is not believed: am1 was started too lately to know all alerts, until 2027-01-15T09:17:30Z
-      - it stays off for min_off, until 2027-01-15T09:20:30Z
-    Looked at in every round; the next wait ends 2027-01-15T09:20:30Z.
+      - it stays off for min_off, until 2027-01-15T09:25:30Z
+    Looked at in every round; the next wait ends 2027-01-15T09:25:30Z.
     "#);
 }
 

@@ -18,7 +18,7 @@ use crate::{
     facts::{self, Answer, FoundFile, Suppression},
     manual, plan,
     plan::Block,
-    policy::{Action, MaxOff, MinHosts, NewHosts, Rule},
+    policy::{Action, MaxOff, MinHosts, NewHosts, RelapsePolicy, Rule, StormPolicy},
 };
 
 /// How often the remediator makes a round.
@@ -109,6 +109,18 @@ fn policy() -> Policy {
         min_hosts: MinHosts::Count(0),
         new_hosts: NewHosts::On,
         retire_after: Duration::from_secs(7 * 86400),
+        dry_run: false,
+        per_attribute: BTreeMap::new(),
+        storm: StormPolicy {
+            threshold: "100%".parse().unwrap(),
+            within: Duration::from_secs(300),
+            calm: Duration::from_secs(600),
+        },
+        relapse: RelapsePolicy {
+            double_up_to: Duration::from_secs(86400),
+            give_up_after: 4,
+            within: Duration::from_secs(86400),
+        },
         rules: vec![
             rule("host-check", r#"remediate="host""#, off),
             rule("tasks-lost", r#"alertname="TasksLost""#, Action::Hold { max_hold }),
@@ -179,6 +191,10 @@ impl World {
             self.hosts.insert(host.clone(), stored);
             let records = change.records.iter().map(|record| (host.clone(), record.clone()));
             self.journal.extend(records);
+        }
+        for (host, record) in &plan.retired {
+            self.hosts.remove(host);
+            self.journal.push((host.clone(), record.clone()));
         }
         if let Some(automation) = &plan.automation {
             self.automation = automation.clone();

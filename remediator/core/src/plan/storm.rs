@@ -1,0 +1,153 @@
+//! Storms: when many hosts fall sick together, the trouble is probably not
+//! theirs, and taking them off would make a failing network, a bad rule or a
+//! dead exporter release into an outage.
+//!
+//! A host falls sick when a rule's alert begins to fire for it, or when every
+//! Prometheus that scrapes it cannot, whichever comes first: a cut-off rack is
+//! noticed at its first failed scrape, before any alert has fired.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{Block, Round, Subject, sightings::Sightings};
+use crate::{document::Verdict, facts::Scrape, host::HostName, time::since};
+
+/// A storm is over only below this part of its threshold.
+const STILL_SICK_DIVISOR: usize = 2;
+
+/// Who falls sick together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StormStatus {
+    /// Since when nothing is taken off for it; `None`: there is no storm.
+    pub since: Option<Timestamp>,
+    /// Who fell sick within `storm.within`.
+    pub fell_sick: BTreeSet<HostName>,
+    /// Who is sick now, of those who fell sick while they were on.
+    pub still_sick: usize,
+    /// How many make a storm.
+    pub threshold: usize,
+    /// Hosts there are.
+    pub inventory: usize,
+    /// How many of them share an attribute's value, by attribute and value,
+    /// where at least two do.
+    pub shared: BTreeMap<(String, String), usize>,
+    /// When it is over if nobody else falls sick.
+    pub calm_at: Option<Timestamp>,
+}
+
+impl StormStatus {
+    pub(super) fn block(&self) -> Block {
+        let (sick, inventory) = (self.fell_sick.len().max(self.still_sick), self.inventory);
+        Block::Storm { sick, inventory, threshold: self.threshold }
+    }
+}
+
+impl Round<'_> {
+    /// Begins or ends a storm.
+    pub(super) fn judge_storm(&mut self, sightings: &Sightings<'_>) {
+        self.note_sick(sightings);
+        let inventory =
+            self.documents().filter(|(_, document)| self.is_in_inventory(document)).count();
+        let policy = self.policy.storm;
+        let threshold = policy.hosts(inventory);
+        let fell_sick: BTreeSet<HostName> = self.memory.fell_sick.keys().cloned().collect();
+        let still_sick = self.memory.sick.len();
+        let was_storm = self.automation.storm_since.is_some();
+        // After a restart nobody is known to have fallen sick: then calm begins anew.
+        let last = self.memory.fell_sick.values().max().copied();
+        let calm_at = last.unwrap_or(Duration::ZERO) + policy.calm;
+        let is_calm = self.now.uptime >= calm_at && still_sick * STILL_SICK_DIVISOR < threshold;
+        if !was_storm && fell_sick.len() >= threshold {
+            self.automation.storm_since = Some(self.now.wall);
+            self.notes.push(format!(
+                "storm begins: {} of {inventory} hosts fell sick together",
+                fell_sick.len()
+            ));
+        } else if was_storm && is_calm {
+            self.automation.storm_since = None;
+            self.notes.push(format!("storm is over: {still_sick} hosts are still sick"));
+        }
+        self.storm = StormStatus {
+            since: self.automation.storm_since,
+            shared: self.shared_attributes(&fell_sick),
+            calm_at: self.automation.storm_since.map(|_| self.now.wall_at(calm_at)),
+            fell_sick,
+            still_sick,
+            threshold,
+            inventory,
+        };
+    }
+
+    /// Keeps who is sick, and who fell sick lately. A host that was off before it
+    /// fell sick takes no part: nothing would be done to it.
+    fn note_sick(&mut self, sightings: &Sightings<'_>) {
+        let within = self.policy.storm.within;
+        let mut fell_sick = self.former_memory.fell_sick.clone();
+        for (host, ago) in self.sick_hosts(sightings) {
+            let was_sick = self.former_memory.sick.contains(&host);
+            let could_go = self.document(host.as_str()).is_some_and(|document| {
+                document.verdict() == Verdict::On && self.is_in_inventory(document)
+            });
+            // What began long before this process did is no news.
+            if !was_sick && could_go && ago < within {
+                fell_sick.insert(host.clone(), self.now.uptime.saturating_sub(ago));
+            }
+            if was_sick || could_go {
+                self.memory.sick.insert(host);
+            }
+        }
+        let dismissed = self.automation.storm_dismissed.map(|at| since(at, self.now.wall));
+        fell_sick.retain(|_, fell| {
+            let ago = self.now.uptime.saturating_sub(*fell);
+            ago < within && dismissed.is_none_or(|dismissed| ago < dismissed)
+        });
+        self.memory.fell_sick = fell_sick;
+    }
+
+    /// Who is sick now, and how long ago each fell sick as far as its alerts tell.
+    fn sick_hosts(&self, sightings: &Sightings<'_>) -> BTreeMap<HostName, Duration> {
+        let mut sick: BTreeMap<HostName, Duration> = BTreeMap::new();
+        for (key, shown) in &sightings.by_key {
+            let Subject::Host(host) = &key.subject else { continue };
+            for sighting in shown.iter().filter(|sighting| sighting.rule.is_some()) {
+                let ago = since(sighting.alert.starts_at, self.now.wall);
+                let oldest = sick.entry(host.clone()).or_insert(ago);
+                *oldest = ago.max(*oldest);
+            }
+        }
+        for host in self.silent_hosts() {
+            sick.entry(host).or_insert(Duration::ZERO);
+        }
+        sick
+    }
+
+    /// Hosts that no Prometheus can scrape although one tries.
+    fn silent_hosts(&self) -> Vec<HostName> {
+        let mut scrapes: BTreeMap<&str, Vec<Scrape>> = BTreeMap::new();
+        for answer in self.facts.prometheus.values().filter_map(|answer| answer.as_ref().ok()) {
+            for (host, of_host) in &answer.up {
+                scrapes.entry(host).or_default().extend(of_host);
+            }
+        }
+        let silent = scrapes.into_iter().filter(|(_, all)| all.iter().all(|scrape| !scrape.up));
+        silent.filter_map(|(host, _)| host.parse().ok()).collect()
+    }
+
+    fn shared_attributes(&self, hosts: &BTreeSet<HostName>) -> BTreeMap<(String, String), usize> {
+        let mut shared = BTreeMap::new();
+        for document in hosts.iter().filter_map(|host| self.document(host.as_str())) {
+            let pairs = document.agents.iter().flat_map(|agent| &agent.attributes);
+            let pairs: BTreeSet<_> =
+                pairs.map(|(name, value)| (name.clone(), value.clone())).collect();
+            for pair in pairs {
+                *shared.entry(pair).or_insert(0) += 1;
+            }
+        }
+        shared.retain(|_, count| *count > 1);
+        shared
+    }
+}
