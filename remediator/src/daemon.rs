@@ -35,7 +35,7 @@ use crate::{
     ledger::Ledger,
     merge::{FileStatus, MERGE, Merger},
     reconcile::{FIRST_ROUND, Reconciler, Report},
-    store::EmbeddedStore,
+    store::{EmbeddedStore, ShadowStore, Store},
 };
 
 /// What Alertmanager may deliver at once: some 5 000 alerts of 1.6 kB.
@@ -91,6 +91,16 @@ async fn run_daemon(args: &Args, config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The store, or in a dry run its shadow, so that nothing is written.
+async fn open_store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
+    let store = EmbeddedStore::open(&config.store.path)?;
+    if !config.policy.dry_run {
+        return Ok(Box::new(store));
+    }
+    warn!("Dry run: everything is decided, and neither store nor whitelist is written");
+    Ok(Box::new(ShadowStore::new(store.load().await?)))
+}
+
 /// A part that runs until the end.
 type Task = JoinHandle<anyhow::Result<()>>;
 
@@ -110,8 +120,7 @@ struct Daemon {
 impl Daemon {
     async fn prepare(config: Config) -> anyhow::Result<Self> {
         let clock = Clock::start();
-        let store = EmbeddedStore::open(&config.store.path)?;
-        let ledger = Arc::new(Ledger::load(Box::new(store)).await?);
+        let ledger = Arc::new(Ledger::load(open_store(&config).await?).await?);
         let (journal, _writer) = Journal::open(&config.store.path)?;
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -208,6 +217,7 @@ fn reload(file: &std::path::Path, current: &watch::Sender<Arc<Config>>) -> Resul
     for (key, same) in [
         ("listen", fresh.listen == former.listen),
         ("store", fresh.store == former.store),
+        ("policy.dry_run", fresh.policy.dry_run == former.policy.dry_run),
         ("whitelist.file", fresh.whitelist.file == former.whitelist.file),
     ] {
         if !same {

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use satellite_core::{Automation, HostDocument, HostName, State, plan::Change};
+use satellite_core::{Automation, HostDocument, HostName, Plan, State};
 use satellite_toolkit::exit::chain;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tracing::warn;
@@ -142,30 +142,32 @@ impl Desk<'_> {
         self.ledger.read()
     }
 
-    /// Writes the changes in one transaction, durably, or none of them.
-    pub(crate) async fn commit(
-        &self,
-        changes: &BTreeMap<HostName, Change>,
-        automation: Option<&Automation>,
-    ) -> Result<(), StoreError> {
-        let writes = self.writes(changes, automation);
+    /// Writes the batch in one transaction, durably, or none of it.
+    pub(crate) async fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let writes = self.writes(batch);
         if writes.is_empty() {
             return Ok(());
         }
-        let paths: Vec<String> = writes.iter().map(|write| write.path.clone()).collect();
+        let versions: Vec<(String, Option<u64>)> = writes.iter().map(version_after).collect();
         // Until it is known to have succeeded.
         self.ledger.in_doubt.store(true, Ordering::Relaxed);
         let revision = self.ledger.store.write(writes).await?;
         {
             let mut documents =
                 self.ledger.documents.write().expect("no writer of the documents panics");
-            for path in paths {
-                *documents.versions.entry(path).or_insert(0) += 1;
+            for (path, version) in versions {
+                match version {
+                    Some(version) => documents.versions.insert(path, version),
+                    None => documents.versions.remove(&path),
+                };
             }
-            for (host, change) in changes {
-                documents.hosts.insert(host.clone(), change.document.clone());
+            for (host, document) in &batch.hosts {
+                documents.hosts.insert((*host).clone(), (*document).clone());
             }
-            if let Some(automation) = automation {
+            for host in &batch.removed {
+                documents.hosts.remove(*host);
+            }
+            if let Some(automation) = batch.automation {
                 documents.automation = automation.clone();
             }
             documents.revision = revision;
@@ -176,27 +178,58 @@ impl Desk<'_> {
     }
 
     /// What is to be written: a document that is as it was is left alone.
-    fn writes(
-        &self,
-        changes: &BTreeMap<HostName, Change>,
-        automation: Option<&Automation>,
-    ) -> Vec<Write> {
+    fn writes(&self, batch: &Batch<'_>) -> Vec<Write> {
         let documents = self.read();
-        let write = |path: String, data: Vec<u8>| Write {
+        let write = |path: String, data: Option<Vec<u8>>| Write {
             expected: documents.versions.get(&path).copied(),
             path,
             data,
         };
         let changed =
-            changes.iter().filter(|(host, it)| documents.hosts.get(*host) != Some(&it.document));
-        let hosts = changed.map(|(host, it)| write(path_of(host), it.document.encode()));
-        let automation = automation.map(|automation| {
+            batch.hosts.iter().filter(|(host, it)| documents.hosts.get(**host) != Some(**it));
+        let hosts = changed.map(|(host, it)| write(path_of(host), Some(it.encode())));
+        let removed = batch.removed.iter().filter(|host| documents.hosts.contains_key(**host));
+        let removed = removed.map(|host| write(path_of(host), None));
+        let automation = batch.automation.map(|automation| {
             let data = serde_json::to_vec(automation)
                 .expect("automation's document holds only text keys and finite numbers");
-            write(AUTOMATION.to_owned(), data)
+            write(AUTOMATION.to_owned(), Some(data))
         });
-        hosts.chain(automation).collect()
+        hosts.chain(removed).chain(automation).collect()
     }
+}
+
+/// What is written in one transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Batch<'a> {
+    /// Documents of hosts, new or changed.
+    pub(crate) hosts: BTreeMap<&'a HostName, &'a HostDocument>,
+    /// Hosts whose document is removed.
+    pub(crate) removed: Vec<&'a HostName>,
+    /// Automation's own document, where it changes.
+    pub(crate) automation: Option<&'a Automation>,
+}
+
+impl<'a> Batch<'a> {
+    /// All that a plan wants written.
+    pub(crate) fn of_plan(plan: &'a Plan) -> Self {
+        Self {
+            hosts: plan.changes.iter().map(|(host, it)| (host, &it.document)).collect(),
+            removed: plan.retired.keys().collect(),
+            automation: plan.automation.as_ref(),
+        }
+    }
+
+    /// One host's document.
+    pub(crate) fn of_host(host: &'a HostName, document: &'a HostDocument) -> Self {
+        Self { hosts: BTreeMap::from([(host, document)]), ..Self::default() }
+    }
+}
+
+/// The version that a document has after the write; `None`: it is gone.
+fn version_after(write: &Write) -> (String, Option<u64>) {
+    let version = write.data.as_ref().map(|_| write.expected.unwrap_or(0) + 1);
+    (write.path.clone(), version)
 }
 
 impl Documents {

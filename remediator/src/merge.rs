@@ -32,6 +32,8 @@ use crate::{
 
 /// A list of a million hosts of 60 characters would fit.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// How many hosts a log line names.
+const MAX_SHOWN: usize = 20;
 /// Mesos may run as another user and must be able to read.
 const MODE: u32 = 0o644;
 /// What readiness calls this part. The list that was found at the first start is
@@ -134,7 +136,12 @@ impl Merger {
         let previous = names(previous.map_or("", String::as_str));
         let Some((revision, merge)) = self.wanted(&config.policy, &previous) else { return };
         let wanted = merge.render();
-        if found.as_ref() != Some(&wanted) {
+        let differs = found.as_ref() != Some(&wanted);
+        if differs && config.policy.dry_run {
+            if *written != Some(wanted.clone()) {
+                self.tell_dry_run(found.as_deref().unwrap_or_default(), &wanted);
+            }
+        } else if differs {
             let foreign = written.is_some() && *written != found;
             let (path, content) = (config.whitelist.file.clone(), wanted.clone());
             if let Err(error) = blocking(move || replace(&path, &content)).await {
@@ -173,6 +180,16 @@ impl Merger {
         Some((documents.revision, merge))
     }
 
+    fn tell_dry_run(&self, before: &str, after: &str) {
+        let (old, new) = (names(before), names(after));
+        let list = |hosts: &BTreeSet<HostName>, without: &BTreeSet<HostName>| {
+            let hosts = hosts.difference(without).take(MAX_SHOWN);
+            hosts.map(HostName::as_str).collect::<Vec<_>>().join(" ")
+        };
+        let (added, removed) = (list(&new, &old), list(&old, &new));
+        info!(hosts = new.len(), added, removed, "Dry run: the whitelist would be written");
+    }
+
     fn fail(&self, failure: &FileError) {
         let reason = chain(failure);
         error!(
@@ -194,7 +211,7 @@ impl Merger {
         let (added, removed) = (list(&new, &old), list(&old, &new));
         let kind = if foreign { "foreign-edit" } else { "merge" };
         let shown = |hosts: &[String]| {
-            let first = hosts.iter().take(20).cloned().collect::<Vec<_>>().join(" ");
+            let first = hosts.iter().take(MAX_SHOWN).cloned().collect::<Vec<_>>().join(" ");
             (!first.is_empty()).then_some(first)
         };
         let (shown_added, shown_removed) = (shown(&added), shown(&removed));

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use satellite_core::{
     Facts, HostName, Memory, Plan,
     document::{Record, What},
-    plan::{self, Blindness, Budget, Change, HoldStatus, Outlook, Unmatched},
+    plan::{self, Blindness, Budget, HoldStatus, Outlook, StormStatus, Unmatched},
 };
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use serde_json::json;
@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     gather::Observer,
     journal::{Entry, Journal},
-    ledger::Ledger,
+    ledger::{Batch, Ledger},
 };
 
 /// The rest after a round, however often it is woken. It is as long as the round
@@ -50,6 +50,8 @@ pub(crate) struct Report {
     pub(crate) blind: Vec<Blindness>,
     /// The holds there are.
     pub(crate) holds: Vec<HoldStatus>,
+    /// The storm, if there is one, and who takes part.
+    pub(crate) storm: StormStatus,
     /// How many hosts may go.
     pub(crate) budget: Budget,
     /// Alerts that name no host.
@@ -116,14 +118,15 @@ impl Reconciler {
         let plan = self.decide(&facts, &config, memory);
         let versions: BTreeMap<HostName, u64> = {
             let documents = desk.read();
-            plan.changes.keys().map(|host| (host.clone(), documents.version(host))).collect()
+            let touched = plan.changes.keys().chain(plan.retired.keys());
+            touched.map(|host| (host.clone(), documents.version(host))).collect()
         };
-        let written = desk.commit(&plan.changes, plan.automation.as_ref()).await;
+        let written = desk.commit(&Batch::of_plan(&plan)).await;
         drop(desk);
         let failure = written.err().map(|error| chain(&error));
         match &failure {
             Some(reason) => error!(reason, "Cannot write the store: nothing was changed"),
-            None => self.put_on_record(&plan.changes, &versions).await,
+            None => self.put_on_record(&plan, &versions, began.wall).await,
         }
         // What was seen was seen, written or not: a wait that a failing round broke
         // off may not count as one that went on.
@@ -138,19 +141,19 @@ impl Reconciler {
         plan::plan(facts, documents.state(), &config.policy, memory, self.clock.now())
     }
 
-    /// Journals and logs what was done to hosts.
-    async fn put_on_record(
-        &self,
-        changes: &BTreeMap<HostName, Change>,
-        versions: &BTreeMap<HostName, u64>,
-    ) {
+    /// Journals and logs what was done.
+    async fn put_on_record(&self, plan: &Plan, versions: &BTreeMap<HostName, u64>, now: Timestamp) {
         let mut entries = Vec::new();
-        for (host, change) in changes {
+        let changed = plan.changes.iter();
+        let changed = changed.flat_map(|(host, it)| it.records.iter().map(move |it| (host, it)));
+        for (host, record) in changed.chain(&plan.retired) {
+            log(host, record);
             let version = versions.get(host).copied().unwrap_or(0);
-            for record in &change.records {
-                log(host, record);
-                entries.push(host_entry(host, record, version));
-            }
+            entries.push(host_entry(host, record, version));
+        }
+        for note in &plan.notes {
+            warn!(note, "Automation");
+            entries.push(Entry::new(now, "automation", json!({ "what": note })));
         }
         if entries.is_empty() {
             return;
@@ -192,6 +195,7 @@ impl Reconciler {
             outlooks: plan.outlooks,
             blind: plan.blind,
             holds: plan.holds,
+            storm: plan.storm,
             budget: plan.budget,
             unmatched: plan.unmatched.into_iter().collect(),
             unlistable: plan.unlistable.into_iter().collect(),
@@ -247,6 +251,7 @@ fn log(host: &HostName, record: &Record) {
         What::Cause => info!(%host, rule, by, reason, "One more cause holds a host off"),
         What::Cleared => info!(%host, rule, by, reason, "No cause holds a host off any more"),
         What::Said => info!(%host, by, reason, "A person said something of a host"),
+        What::Retired => info!(%host, by, reason, "A host left the store"),
         What::Expired => info!(%host, by, reason, "What a person said of a host has expired"),
     }
 }

@@ -3,8 +3,6 @@
 //! A command is carried out in the document, durably, before it is answered;
 //! the file follows at once, and the loop is woken to look at the host anew.
 
-use std::{collections::BTreeMap, time::Duration};
-
 use axum::{
     Json,
     extract::{
@@ -17,29 +15,25 @@ use satellite_core::{
     HostDocument, HostName, Verdict,
     document::{ManualEvent, Record},
     manual::{self, Refusal},
-    plan::Change,
     whitelist::in_inventory,
 };
 use satellite_toolkit::exit::chain;
 use serde::Deserialize;
-use tracing::{error, info};
+use tracing::info;
 
 use super::{
     App,
+    command::{author, parse_reason, parse_ttl, put_on_record, refuse_in_dry_run, to_the_end},
     error::ApiError,
     hosts::{HostView, parse_host, unknown, view_of},
 };
-use crate::{ledger::Desk, reconcile::host_entry};
+use crate::{
+    ledger::{Batch, Desk},
+    reconcile::host_entry,
+};
 
 /// Long enough for any generated id.
 const MAX_ID_LENGTH: usize = 128;
-/// A reason is a sentence, shown in tables.
-const MAX_REASON_LENGTH: usize = 1000;
-const MAX_AUTHOR_LENGTH: usize = 64;
-/// Longer is what an event without a ttl is for.
-const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
-/// Where a client on loopback says who its user is. Nobody verifies it.
-const USER_HEADER: &str = "x-satellite-user";
 
 /// What a person says.
 #[derive(Debug, Deserialize)]
@@ -70,6 +64,7 @@ pub(super) async fn say(
     let Json(said) = said.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
     let (reason, ttl) = (parse_reason(said.reason)?, parse_ttl(said.ttl.as_deref())?);
     let (force, author) = (parse_force(query)?, author(&headers));
+    refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await;
         let time = app.clock.now().wall;
@@ -96,6 +91,7 @@ pub(super) async fn take_back(
 ) -> Result<Json<HostView>, ApiError> {
     let (host, id) = parse_path(path)?;
     let (force, author) = (parse_force(query)?, author(&headers));
+    refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await;
         let now = app.clock.now().wall;
@@ -109,16 +105,6 @@ pub(super) async fn take_back(
         view_of(&app, &host).map(Json)
     })
     .await
-}
-
-/// Carries a command out in a task of its own. A client that hangs up ends its
-/// request wherever that stands, and between a write and what follows it the
-/// store would have what nobody in memory knows of.
-async fn to_the_end<T: Send + 'static>(
-    command: impl Future<Output = Result<T, ApiError>> + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::spawn(command).await;
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// The document to say something of. A host that nobody lists can still be
@@ -187,30 +173,11 @@ async fn carry_out(
     record: Record,
 ) -> Result<(), ApiError> {
     let version = desk.read().version(host);
-    let records = vec![record.clone()];
-    let change = Change { document, records, rests_on_alert: false };
-    let changes = BTreeMap::from([(host.clone(), change)]);
-    desk.commit(&changes, None).await.map_err(ApiError::Store)?;
+    desk.commit(&Batch::of_host(host, &document)).await.map_err(ApiError::Store)?;
     drop(desk);
     info!(%host, by = record.by, reason = record.reason, "A person's command");
-    if let Err(error) = app.journal.append(&[host_entry(host, &record, version)]).await {
-        // The document has it, durably; only the audit record lacks a line.
-        error!(error = chain(&error), "A command is not in the journal");
-    }
-    app.wake.notify_one();
+    put_on_record(app, host_entry(host, &record, version)).await;
     Ok(())
-}
-
-fn author(headers: &HeaderMap) -> String {
-    let said = headers.get(USER_HEADER).and_then(|value| value.to_str().ok());
-    let said = said.filter(|user| !user.trim().is_empty());
-    let user: String = said
-        .unwrap_or("somebody on this machine")
-        .chars()
-        .filter(|it| !it.is_control())
-        .take(MAX_AUTHOR_LENGTH)
-        .collect();
-    format!("{user} (unverified)")
 }
 
 /// The host and the event's id.
@@ -233,24 +200,4 @@ fn parse_force(query: Result<Query<SayQuery>, QueryRejection>) -> Result<bool, A
     let Query(SayQuery { force }) =
         query.map_err(|_| ApiError::Bad("the one parameter is force=true".into()))?;
     Ok(force)
-}
-
-fn parse_reason(reason: String) -> Result<String, ApiError> {
-    let empty = reason.trim().is_empty();
-    if empty || reason.chars().count() > MAX_REASON_LENGTH || reason.contains(char::is_control) {
-        let limit = MAX_REASON_LENGTH;
-        let how = format!("reason: say why, on one line, in 1 to {limit} characters");
-        return Err(ApiError::Bad(how));
-    }
-    Ok(reason)
-}
-
-fn parse_ttl(ttl: Option<&str>) -> Result<Option<Duration>, ApiError> {
-    let Some(text) = ttl else { return Ok(None) };
-    match humantime::parse_duration(text) {
-        Ok(ttl) if !ttl.is_zero() && ttl <= MAX_TTL => Ok(Some(ttl)),
-        _ => Err(ApiError::Bad(format!(
-            "ttl: {text:?} is not a duration above 0 and up to 366d, such as 30m, 2h or 7d"
-        ))),
-    }
 }

@@ -129,6 +129,33 @@ fn round_families(app: &App) -> Vec<Family> {
         transitions.push(Labels::new([("to", to), ("rule", rule.as_str())]), float_of_u64(*count));
     }
     families.extend([blind, holds, transitions, unmatched(app)]);
+    families.extend(rest_families(app));
+    families
+}
+
+/// What lets automation rest as a whole.
+fn rest_families(app: &App) -> Vec<Family> {
+    let storm = app.report().storm.clone();
+    let is_paused = app.ledger.read().automation.pause.is_some();
+    let mut families = vec![
+        gauge(
+            "satellite_storm_active",
+            "Whether many hosts fell sick together, so that none is taken off",
+            f64::from(u8::from(storm.since.is_some())),
+        ),
+        gauge(
+            "satellite_paused",
+            "Whether a person has paused automation",
+            f64::from(u8::from(is_paused)),
+        ),
+    ];
+    let help = "Hosts that fell sick lately, by an attribute's value that at least two share";
+    let mut shared = Family::new("satellite_storm_candidates", help, Kind::Gauge);
+    for ((attribute, value), hosts) in &storm.shared {
+        let labels = Labels::new([("attribute", attribute.as_str()), ("value", value.as_str())]);
+        shared.push(labels, float(*hosts));
+    }
+    families.push(shared);
     families
 }
 

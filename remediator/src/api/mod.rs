@@ -4,13 +4,16 @@
 //! change anything, and only through the ledger; a delivery from Alertmanager
 //! is put on record and wakes the loop, nothing more.
 
+mod command;
 mod discovery;
 mod error;
 mod events;
+mod forget;
 mod hosts;
 mod metrics;
 mod page;
 mod record;
+mod rest;
 mod status;
 mod webhook;
 
@@ -84,9 +87,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/", get(page::show))
         .route("/webhook", post(webhook::take))
         .route("/api/v1/hosts", get(hosts::list))
-        .route("/api/v1/hosts/{host}", get(hosts::show))
+        .route("/api/v1/hosts/{host}", get(hosts::show).delete(forget::forget))
         .route("/api/v1/hosts/{host}/events/{id}", put(events::say).delete(events::take_back))
         .route("/api/v1/status", get(status::show))
+        .route("/api/v1/pause", post(rest::pause))
+        .route("/api/v1/resume", post(rest::resume))
         .route("/api/v1/journal", get(record::show))
         .route("/sd/exporters", get(discovery::exporters))
         .route("/metrics", get(metrics::show))

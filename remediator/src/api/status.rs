@@ -2,7 +2,11 @@
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
-use satellite_core::{Verdict, plan::Budget};
+use satellite_core::{
+    Verdict,
+    document::Pause,
+    plan::{Budget, StormStatus},
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,6 +24,9 @@ pub(super) struct Status {
     pub(super) hosts: HostCounts,
     pub(super) budget: BudgetView,
     pub(super) holds: Vec<HoldView>,
+    pub(super) storm: Option<StormView>,
+    pub(super) pause: Option<Pause>,
+    pub(super) dry_run: bool,
     pub(super) unmatched: Vec<UnmatchedView>,
     pub(super) whitelist: WhitelistView,
     pub(super) last_round: Option<Timestamp>,
@@ -65,6 +72,25 @@ pub(super) struct HoldView {
     blocks_until: Option<Timestamp>,
 }
 
+/// Many hosts fall sick together.
+#[derive(Serialize)]
+pub(super) struct StormView {
+    pub(super) since: Timestamp,
+    pub(super) fell_sick: Vec<String>,
+    pub(super) still_sick: usize,
+    pub(super) threshold: usize,
+    pub(super) calm_at: Option<Timestamp>,
+    pub(super) shared: Vec<SharedAttribute>,
+}
+
+/// What several hosts of a storm have in common.
+#[derive(Serialize)]
+pub(super) struct SharedAttribute {
+    pub(super) attribute: String,
+    pub(super) value: String,
+    pub(super) hosts: usize,
+}
+
 #[derive(Serialize)]
 pub(super) struct UnmatchedView {
     pub(super) alertname: String,
@@ -101,6 +127,9 @@ pub(super) fn status(app: &App) -> Status {
         hosts: count(app),
         budget: budget(&report.budget, &config),
         holds: holds(&report),
+        storm: storm(&report.storm),
+        pause: app.ledger.read().automation.pause.clone(),
+        dry_run: config.policy.dry_run,
         unmatched: unmatched(app, &report),
         whitelist: whitelist(app, &config),
         last_round: report.at,
@@ -158,6 +187,28 @@ fn holds(report: &Report) -> Vec<HoldView> {
         blocks_until: status.blocks_until,
     };
     report.holds.iter().map(view).collect()
+}
+
+fn storm(status: &StormStatus) -> Option<StormView> {
+    let since = status.since?;
+    let mut shared: Vec<SharedAttribute> = status
+        .shared
+        .iter()
+        .map(|((attribute, value), hosts)| SharedAttribute {
+            attribute: attribute.clone(),
+            value: value.clone(),
+            hosts: *hosts,
+        })
+        .collect();
+    shared.sort_by_key(|shared| std::cmp::Reverse(shared.hosts));
+    Some(StormView {
+        since,
+        fell_sick: status.fell_sick.iter().map(ToString::to_string).collect(),
+        still_sick: status.still_sick,
+        threshold: status.threshold,
+        calm_at: status.calm_at,
+        shared,
+    })
 }
 
 /// What Alertmanager holds now, and what it delivered lately.

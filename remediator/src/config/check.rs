@@ -13,7 +13,7 @@ use std::{
 
 use satellite_core::{
     matcher::MatcherSet,
-    policy::{Action, MaxOff, MinHosts, NewHosts, Policy, Rule, Share},
+    policy::{Action, MaxOff, MinHosts, NewHosts, Policy, RelapsePolicy, Rule, Share, StormPolicy},
 };
 use url::Url;
 
@@ -45,6 +45,12 @@ const DEFAULT_CLEAR_FOR: Duration = Duration::from_secs(2 * 60);
 const DEFAULT_MAX_OFF_COUNT: usize = 10;
 const DEFAULT_MAX_OFF_SHARE: &str = "20%";
 const DEFAULT_MAX_OFF_PER_HOUR: usize = 10;
+const DEFAULT_STORM_THRESHOLD: &str = "30%";
+const DEFAULT_STORM_WITHIN: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_STORM_CALM: Duration = Duration::from_secs(10 * 60);
+/// Of both `relapse.within` and `relapse.double_up_to`.
+const DEFAULT_RELAPSE_SPAN: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_GIVE_UP_AFTER: usize = 4;
 const DEFAULT_MIN_OFF: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_MAX_HOLD_OF_TASKS_LOST: Duration = Duration::from_secs(10 * 60);
 
@@ -117,23 +123,6 @@ fn not_in_force(raw: &Raw) -> Vec<NotInForce> {
     let rescinds_by_hand = policy.and_then(|policy| policy.manual_rescind) == Some(true);
     let drains = policy.is_some_and(|policy| policy.drain.is_some());
     let items = [
-        (
-            true,
-            "policy.storm",
-            "many hosts that fail together do not stop automation; the budget, the hourly rate \
-             and min_hosts do",
-        ),
-        (
-            true,
-            "policy.relapse",
-            "a host that fails again is off for min_off as before, and is never given up",
-        ),
-        (
-            true,
-            "whitelist.retire_after",
-            "a host that was lost for so long no longer counts as part of the inventory, and yet \
-             it is not removed",
-        ),
         (
             rescinds,
             "policy.rules[].rescind",
@@ -296,29 +285,46 @@ fn policy(
             count: count(max_off.count, DEFAULT_MAX_OFF_COUNT),
             share: max_off.share.map_or_else(default_share, |Text(share)| share),
         },
+        dry_run: raw.dry_run.unwrap_or(false),
+        per_attribute: budget
+            .per_attribute
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(attribute, Whole(limit))| (attribute, limit))
+            .collect(),
         max_off_per_hour: count(budget.max_off_per_hour, DEFAULT_MAX_OFF_PER_HOUR),
         min_hosts: whitelist.min_hosts.as_ref().map_or_else(default_floor, |floor| floor.0),
         new_hosts,
         retire_after,
+        storm: storm(raw.storm.unwrap_or_default(), complaints),
+        relapse: relapse(raw.relapse.unwrap_or_default()),
         rules: rules?,
     })
 }
 
-fn refuse_policy(raw: &raw::Policy, complaints: &mut Complaints) {
-    if raw.dry_run == Some(true) {
-        complaints
-            .add("policy.dry_run", format!("{UNSUPPORTED}: what is decided is done; set false"));
+fn storm(raw: raw::Storm, complaints: &mut Complaints) -> StormPolicy {
+    let default = || Share::read(DEFAULT_STORM_THRESHOLD).expect("the default is a share");
+    StormPolicy {
+        threshold: raw.threshold.map_or_else(default, |Text(share)| share),
+        within: above_zero("policy.storm.within", raw.within, DEFAULT_STORM_WITHIN, complaints),
+        calm: raw.calm.map_or(DEFAULT_STORM_CALM, |Text(wait)| wait),
     }
+}
+
+fn relapse(raw: raw::Relapse) -> RelapsePolicy {
+    RelapsePolicy {
+        double_up_to: raw.double_up_to.map_or(DEFAULT_RELAPSE_SPAN, |Text(wait)| wait),
+        give_up_after: count(raw.give_up_after, DEFAULT_GIVE_UP_AFTER),
+        within: raw.within.map_or(DEFAULT_RELAPSE_SPAN, |Text(wait)| wait),
+    }
+}
+
+fn refuse_policy(raw: &raw::Policy, complaints: &mut Complaints) {
     if raw.limits.as_ref().is_some_and(|limits| !limits.is_empty()) {
         unsupported("policy.limits", "no limit per framework or role is kept", complaints);
     }
     if raw.stateful.as_ref().is_some_and(|stateful| !stateful.is_empty()) {
         unsupported("policy.stateful", "no host is drained", complaints);
-    }
-    let per_attribute = raw.budget.as_ref().and_then(|budget| budget.per_attribute.as_ref());
-    if per_attribute.is_some_and(|groups| !groups.is_empty()) {
-        let instead = "the budget is that of the whole cluster";
-        unsupported("policy.budget.per_attribute", instead, complaints);
     }
 }
 

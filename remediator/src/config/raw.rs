@@ -120,17 +120,17 @@ pub(super) struct MaxOff {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Storm {
-    threshold: Option<Text<Share>>,
-    within: Option<Wait>,
-    calm: Option<Wait>,
+    pub(super) threshold: Option<Text<Share>>,
+    pub(super) within: Option<Wait>,
+    pub(super) calm: Option<Wait>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Relapse {
-    double_up_to: Option<Wait>,
-    give_up_after: Option<Whole<usize>>,
-    within: Option<Wait>,
+    pub(super) double_up_to: Option<Wait>,
+    pub(super) give_up_after: Option<Whole<usize>>,
+    pub(super) within: Option<Wait>,
 }
 
 #[derive(Debug, Default, Deserialize)]

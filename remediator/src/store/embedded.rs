@@ -193,8 +193,13 @@ fn write(database: &Database, writes: &[Write]) -> Result<u64, Failure> {
                 let (path, expected) = (path.clone(), *expected);
                 return Err(Failure::Conflict(StoreError::Conflict { path, expected, found }));
             }
-            let version = found.unwrap_or(0) + 1;
-            documents.insert(path.as_str(), (version, data.as_slice()))?;
+            match data {
+                Some(data) => {
+                    let version = found.unwrap_or(0) + 1;
+                    documents.insert(path.as_str(), (version, data.as_slice()))?;
+                }
+                None => drop(documents.remove(path.as_str())?),
+            }
         }
         let mut counters = transaction.open_table(COUNTERS)?;
         let revision = counters.get(REVISION)?.map_or(0, |it| it.value()) + 1;
@@ -210,7 +215,7 @@ mod tests {
     use super::*;
 
     fn put(path: &str, expected: Option<u64>, data: &str) -> Write {
-        Write { path: path.into(), expected, data: data.into() }
+        Write { path: path.into(), expected, data: Some(data.into()) }
     }
 
     #[tokio::test]
@@ -278,6 +283,18 @@ mod tests {
         fs::copy(other.path().join(FILE_NAME), folder.path().join(FILE_NAME)).unwrap();
         let refused = store.load().await;
         assert!(matches!(refused, Err(StoreError::Replaced { found: 0, known: 1, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_removed_document_is_gone_and_may_be_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        store.write(vec![put("a", None, "1")]).await.unwrap();
+        let remove = Write { data: None, ..put("a", Some(1), "") };
+        store.write(vec![remove]).await.unwrap();
+        assert!(store.load().await.unwrap().documents.is_empty());
+        store.write(vec![put("a", None, "2")]).await.unwrap();
+        assert_eq!(store.load().await.unwrap().documents["a"].version, 1);
     }
 
     #[test]

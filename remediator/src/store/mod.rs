@@ -5,12 +5,14 @@
 //! fits behind it. It knows nothing of what is in a document.
 
 mod embedded;
+mod shadow;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use futures::future::BoxFuture;
 
 pub(crate) use embedded::EmbeddedStore;
+pub(crate) use shadow::ShadowStore;
 
 /// One document as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +39,8 @@ pub(crate) struct Write {
     pub(crate) path: String,
     /// The version it must have now; `None`: it must not exist.
     pub(crate) expected: Option<u64>,
-    /// The new content.
-    pub(crate) data: Vec<u8>,
+    /// The new content; `None` removes the document.
+    pub(crate) data: Option<Vec<u8>>,
 }
 
 /// Why the store did not do what was asked.

@@ -1,0 +1,82 @@
+//! What every command has in common: who says it, why, for how long, and that it
+//! is carried out to its end.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use satellite_toolkit::exit::chain;
+use tracing::error;
+
+use super::{App, error::ApiError};
+use crate::journal::Entry;
+
+/// A reason is a sentence, shown in tables.
+const MAX_REASON_LENGTH: usize = 1000;
+const MAX_AUTHOR_LENGTH: usize = 64;
+/// Longer is what an event without a ttl is for.
+const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Where a client on loopback says who its user is. Nobody verifies it.
+const USER_HEADER: &str = "x-satellite-user";
+
+/// Carries a command out in a task of its own. A client that hangs up ends its
+/// request wherever that stands, and between a write and what follows it the
+/// store would have what nobody in memory knows of.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    command: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::spawn(command).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// In a dry run a command would be forgotten at the end, so that none is taken.
+pub(super) fn refuse_in_dry_run(app: &App) -> Result<(), ApiError> {
+    if app.config().policy.dry_run {
+        let reason = "this is a dry run (policy.dry_run): commands are not taken";
+        return Err(ApiError::Conflict(reason.into()));
+    }
+    Ok(())
+}
+
+/// Puts a command on record and wakes the loop to look at what it changed.
+pub(super) async fn put_on_record(app: &App, entry: Entry) {
+    if let Err(error) = app.journal.append(&[entry]).await {
+        // The document has it, durably; only the audit record lacks a line.
+        error!(error = chain(&error), "A command is not in the journal");
+    }
+    app.wake.notify_one();
+}
+
+/// Who gives the command, as far as anybody knows.
+pub(super) fn author(headers: &HeaderMap) -> String {
+    let said = headers.get(USER_HEADER).and_then(|value| value.to_str().ok());
+    let said = said.filter(|user| !user.trim().is_empty());
+    let user: String = said
+        .unwrap_or("somebody on this machine")
+        .chars()
+        .filter(|it| !it.is_control())
+        .take(MAX_AUTHOR_LENGTH)
+        .collect();
+    format!("{user} (unverified)")
+}
+
+/// Why, as the person says it: one line.
+pub(super) fn parse_reason(reason: String) -> Result<String, ApiError> {
+    let empty = reason.trim().is_empty();
+    if empty || reason.chars().count() > MAX_REASON_LENGTH || reason.contains(char::is_control) {
+        let limit = MAX_REASON_LENGTH;
+        let how = format!("reason: say why, on one line, in 1 to {limit} characters");
+        return Err(ApiError::Bad(how));
+    }
+    Ok(reason)
+}
+
+/// For how long; `None`: nothing was said of it.
+pub(super) fn parse_ttl(ttl: Option<&str>) -> Result<Option<Duration>, ApiError> {
+    let Some(text) = ttl else { return Ok(None) };
+    match humantime::parse_duration(text) {
+        Ok(ttl) if !ttl.is_zero() && ttl <= MAX_TTL => Ok(Some(ttl)),
+        _ => Err(ApiError::Bad(format!(
+            "ttl: {text:?} is not a duration above 0 and up to 366d, such as 30m, 2h or 7d"
+        ))),
+    }
+}

@@ -1,0 +1,59 @@
+//! `DELETE /api/v1/hosts/{host}`: a host leaves the store.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use http::HeaderMap;
+use satellite_core::document::{ListingState, Record, What};
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::{
+    App,
+    command::{author, put_on_record, refuse_in_dry_run, to_the_end},
+    error::ApiError,
+    hosts::{parse_host, unknown},
+};
+use crate::{ledger::Batch, reconcile::host_entry};
+
+/// Forgets a host that the leading master does not list. A listed one would be
+/// back in the next round, as a new host, with all that was said of it lost.
+pub(super) async fn forget(
+    State(app): State<App>,
+    Path(host): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let host = parse_host(&host)?;
+    let author = author(&headers);
+    refuse_in_dry_run(&app)?;
+    to_the_end(async move {
+        let desk = app.ledger.desk().await;
+        let version = desk.read().version(&host);
+        let listing = desk.read().hosts.get(&host).map(|document| document.listing.state);
+        match listing {
+            None => return Err(unknown(&host, &desk.read().hosts)),
+            Some(ListingState::Unlisted) => {}
+            Some(_) => {
+                return Err(ApiError::Conflict(format!(
+                    "the leading master lists {host}: stop its agent first, or turn it off"
+                )));
+            }
+        }
+        let batch = Batch { removed: vec![&host], ..Batch::default() };
+        desk.commit(&batch).await.map_err(ApiError::Store)?;
+        drop(desk);
+        info!(%host, by = author, "Forgot a host");
+        let record = Record {
+            time: app.clock.now().wall,
+            what: What::Retired,
+            by: author,
+            rule: None,
+            reason: "a person's command".into(),
+            evidence: None,
+        };
+        put_on_record(&app, host_entry(&host, &record, version)).await;
+        Ok(Json(json!({"host": host, "forgotten": true})))
+    })
+    .await
+}

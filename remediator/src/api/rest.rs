@@ -1,0 +1,90 @@
+//! `POST /api/v1/pause` and `POST /api/v1/resume`: a person lets automation rest.
+//!
+//! A pause never stops a person's commands, and it always ends. Resuming also
+//! ends a storm: the person has looked.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{State, rejection::JsonRejection},
+};
+use http::HeaderMap;
+use satellite_core::{Automation, document::Pause, time::later};
+use satellite_toolkit::exit::chain;
+use serde::Deserialize;
+use serde_json::json;
+use tracing::info;
+
+use super::{
+    App,
+    command::{author, parse_reason, parse_ttl, put_on_record, refuse_in_dry_run, to_the_end},
+    error::ApiError,
+    status::{Status, status},
+};
+use crate::{journal::Entry, ledger::Batch};
+
+/// As long as somebody looks for a fault; then automation helps again.
+const DEFAULT_TTL: Duration = Duration::from_secs(4 * 3600);
+
+/// What is to be paused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PauseRequest {
+    #[serde(default)]
+    all: bool,
+    reason: String,
+    ttl: Option<String>,
+}
+
+/// Pauses automation, or replaces the pause there is.
+pub(super) async fn pause(
+    State(app): State<App>,
+    headers: HeaderMap,
+    request: Result<Json<PauseRequest>, JsonRejection>,
+) -> Result<Json<Status>, ApiError> {
+    let Json(request) = request.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
+    let reason = parse_reason(request.reason)?;
+    let ttl = parse_ttl(request.ttl.as_deref())?.unwrap_or(DEFAULT_TTL);
+    let since = app.clock.now().wall;
+    let (all, by) = (request.all, author(&headers));
+    let pause = Pause { all, since, until: later(since, ttl), by, reason };
+    let details = json!({"what": "pause", "pause": pause});
+    change(app, details, move |automation| automation.pause = Some(pause)).await
+}
+
+/// Ends a pause and a storm.
+pub(super) async fn resume(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Json<Status>, ApiError> {
+    let details = json!({"what": "resume", "by": author(&headers)});
+    let now = app.clock.now().wall;
+    change(app, details, move |automation| {
+        automation.pause = None;
+        automation.storm_since = None;
+        automation.storm_dismissed = Some(now);
+    })
+    .await
+}
+
+async fn change(
+    app: App,
+    details: serde_json::Value,
+    edit: impl FnOnce(&mut Automation) + Send + 'static,
+) -> Result<Json<Status>, ApiError> {
+    refuse_in_dry_run(&app)?;
+    to_the_end(async move {
+        let desk = app.ledger.desk().await;
+        let mut automation = desk.read().automation.clone();
+        edit(&mut automation);
+        let batch = Batch { automation: Some(&automation), ..Batch::default() };
+        desk.commit(&batch).await.map_err(ApiError::Store)?;
+        drop(desk);
+        info!(command = details.to_string(), "A person's command");
+        let entry = Entry::new(app.clock.now().wall, "automation", details);
+        put_on_record(&app, entry).await;
+        Ok(Json(status(&app)))
+    })
+    .await
+}
