@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use futures::future::join_all;
 use serde_json::json;
 
 use super::{
@@ -61,13 +62,14 @@ async fn a_file_is_enough_to_begin_with_while_no_master_leads() {
 
 #[tokio::test]
 async fn a_file_that_only_a_person_can_judge_is_left_alone_with_the_reason_until_it_is_mended() {
-    for (content, reason) in [
+    let cases = [
         ("", "it is empty"),
         ("\n\n", "it is empty"),
         ("h1.lab\nh2.lab \n", "line 2"),
         ("# our hosts\nh1.lab\n", "line 1"),
         ("h1.lab\r\n", "line 1"),
-    ] {
+    ];
+    join_all(cases.map(async |(content, reason)| {
         let world = World::new().await;
         fs::write(world.whitelist_file(), content).unwrap();
         let remediator = world.start().await;
@@ -84,7 +86,8 @@ async fn a_file_that_only_a_person_can_judge_is_left_alone_with_the_reason_until
         fs::write(world.whitelist_file(), "h1.lab\nh2.lab\n").unwrap();
         remediator.ready().await;
         world.wait_for_whitelist(&["h1.lab", "h2.lab"]).await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn each_way_to_be_blind(
     for mood in [Mood::Away, Mood::Broken, Mood::Page] {
         fake.is(mood);
         is_told_blind(remediator, source).await;
-        remediator.rounds(5).await;
+        remediator.rounds(3).await;
         unchanged().await;
         fake.is(Mood::Well);
         remediator.wait_for_metric(&blind(source), 0.0).await;
@@ -104,7 +104,7 @@ async fn without_prometheus_nothing_is_given_back() {
     world.peers.prometheus.fake.is(Mood::Away);
     remediator.rounds(2).await;
     world.peers.alertmanager.end(&sick);
-    remediator.rounds(15).await;
+    remediator.rounds(10).await;
     let host = remediator.host("h1.lab").await;
     assert_eq!(host["state"], "off", "{host}");
     assert!(host["explain"].as_str().unwrap().contains("no Prometheus says"), "{host}");
