@@ -11,40 +11,50 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-passed=$target/test-all-passed # one empty file per part, named by sources and part
 times=()
+
+# Only for test-all: what passed, by part and sources, each with its output.
 resume=no
-report=/dev/null
+passed=$target/test-all-passed
+report=$target/test-report.txt
 
-note() { printf '%s\n' "$*" | tee -a "$report"; }
+clock() { printf '%3dm%02ds' $(($1 / 60)) $(($1 % 60)); }
 
-summarise() {
-  local total=$SECONDS line
-  note ''
-  for line in "${times[@]}"; do note "$line"; done
-  note "$(printf '%4dm%02ds  in all' $((total / 60)) $((total % 60)))"
+# Prints the lines, and appends them to the report if there is one.
+note() {
+  printf '%s\n' "$@"
+  if [ $resume = yes ]; then printf '%s\n' "$@" >>"$report"; fi
 }
+
+summarise() { note '' "${times[@]}" "$(clock $SECONDS)  in all"; }
 
 # part NAME COMMAND...: runs the command, with its output as it is.
 part() {
-  local name=$1 start=$SECONDS mark took
+  local name=$1 start=$SECONDS output mark
   shift
+  output=$target/test-part-output
   mark=$passed/$(tr -c 'a-z0-9\n' - <<<"$name")-${sources:-}
   if [ $resume = yes ] && [ -e "$mark" ]; then
-    times+=("         $name: passed before, on the same sources")
+    cat "$mark" >>"$report"
+    times+=("$(tail -n 1 "$mark"), in an earlier run on the same sources")
     return
   fi
-  printf '\n=== %s\n' "$name"
-  if [ $resume = yes ] && ! "$@" 2>&1 | tee -a "$report" ||
-    [ $resume = no ] && ! "$@"; then
-    times+=("$(printf '%4dm%02ds' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)))  $name: FAILED")
+  mkdir -p "$target" "$passed"
+  printf '\n=== %s\n' "$name" | tee "$output"
+  # The exit of a pipe is that of the command: pipefail.
+  if ! "$@" 2>&1 | tee -a "$output"; then
+    times+=("$(clock $((SECONDS - start)))  $name: FAILED")
+    if [ $resume = yes ]; then cat "$output" >>"$report"; fi
     summarise
     note "FAILED: $name. What comes after it was not run."
     exit 1
   fi
-  took=$((SECONDS - start))
-  times+=("$(printf '%4dm%02ds  %s' $((took / 60)) $((took % 60)) "$name")")
-  if [ $resume = yes ]; then mkdir -p "$passed" && : >"$mark"; fi
+  times+=("$(clock $((SECONDS - start)))  $name")
+  if [ $resume = yes ]; then
+    echo "${times[-1]}" >>"$output"
+    cat "$output" >>"$report"
+    mv "$output" "$mark"
+  fi
 }
 
 need_cargo() {
@@ -110,10 +120,10 @@ two_at_once() {
 # What is committed, built from nothing, in a target directory of its own.
 demo_on_a_clean_clone() {
   local clone=$target/clean-clone
-  rm -rf "$clone"
-  git clone --quiet . "$clone"
-  env -u CARGO_TARGET_DIR make -C "$clone" demo
-  rm -rf "$clone"
+  rm -rf "$clone" &&
+    git clone --quiet . "$clone" &&
+    env -u CARGO_TARGET_DIR make -C "$clone" demo &&
+    rm -rf "$clone"
 }
 
 case ${1:-} in
@@ -133,7 +143,6 @@ case ${1:-} in
     resume=yes
     sources=$(sources_digest)
     mkdir -p "$target"
-    report=$target/test-report.txt
     printf 'test-all, sources %s (%s)\n' "$sources" "$(git describe --always --dirty 2>/dev/null)" >"$report"
     test_parts
     part 'two real clusters at once' two_at_once
