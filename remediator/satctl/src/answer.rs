@@ -62,6 +62,117 @@ pub(crate) struct Journal {
     pub(crate) records: Vec<serde_json::Map<String, Value>>,
 }
 
+/// `GET /api/v1/status`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) cluster: String,
+    pub(crate) mesos_leader: Option<String>,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) hosts: Counts,
+    pub(crate) budget: Budget,
+    pub(crate) holds: Vec<Hold>,
+    pub(crate) storm: Option<Storm>,
+    pub(crate) pause: Option<Pause>,
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    #[serde(default)]
+    pub(crate) unmatched: Vec<Unmatched>,
+    pub(crate) whitelist: Whitelist,
+    pub(crate) last_round: Option<Timestamp>,
+    pub(crate) failure: Option<String>,
+}
+
+/// Where facts come from.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Source {
+    pub(crate) source: String,
+    pub(crate) blind: bool,
+    pub(crate) reason: Option<String>,
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// How many hosts are how.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) on: usize,
+    pub(crate) off: usize,
+}
+
+/// How many hosts may be away.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Budget {
+    pub(crate) inventory: usize,
+    pub(crate) limit: usize,
+    pub(crate) away: usize,
+    pub(crate) remaining: usize,
+    pub(crate) offs_last_hour: usize,
+    pub(crate) max_off_per_hour: usize,
+}
+
+/// An alert about the whole cluster.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Hold {
+    pub(crate) rule: String,
+    pub(crate) alertname: String,
+    pub(crate) since: Timestamp,
+    pub(crate) blocks: bool,
+    pub(crate) blocks_until: Option<Timestamp>,
+    pub(crate) note: String,
+}
+
+/// Many hosts fall sick together.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Storm {
+    pub(crate) since: Timestamp,
+    pub(crate) fell_sick: Vec<String>,
+    pub(crate) still_sick: usize,
+    pub(crate) threshold: usize,
+    pub(crate) calm_at: Option<Timestamp>,
+    pub(crate) shared: Vec<Shared>,
+}
+
+/// What several hosts of a storm have in common.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Shared {
+    pub(crate) attribute: String,
+    pub(crate) value: String,
+    pub(crate) hosts: usize,
+}
+
+/// A person lets automation rest.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Pause {
+    pub(crate) all: bool,
+    pub(crate) until: Timestamp,
+    pub(crate) by: String,
+    pub(crate) reason: String,
+}
+
+/// An alert that names no host there is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Unmatched {
+    pub(crate) alertname: String,
+    pub(crate) host: String,
+    pub(crate) near_miss: Option<String>,
+}
+
+/// The file that the masters read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Whitelist {
+    pub(crate) file: String,
+    pub(crate) hosts: usize,
+    pub(crate) merged_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) kept: Vec<String>,
+    pub(crate) failure: Option<String>,
+}
+
+/// `DELETE /api/v1/hosts/{host}`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Forgotten {
+    pub(crate) host: String,
+}
+
 impl Host {
     /// The manual event that decides: the newest; of equal times the larger id.
     pub(crate) fn ruling_event(&self) -> Option<&Event> {

@@ -116,6 +116,21 @@ impl Api {
         self.exchange(self.http.request(Method::PUT, url.clone()).json(body), url).await
     }
 
+    /// `POST`, with a JSON body if there is anything to say.
+    pub(crate) async fn post(
+        &self,
+        path: &[&str],
+        body: Option<&serde_json::Value>,
+    ) -> Result<Answer, ApiError> {
+        let url = self.url(path);
+        let request = self.http.request(Method::POST, url.clone());
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        self.exchange(request, url).await
+    }
+
     /// `DELETE`.
     pub(crate) async fn delete(&self, path: &[&str], force: bool) -> Result<Answer, ApiError> {
         let url = forced(self.url(path), force);

@@ -18,6 +18,8 @@ Examples:
   satctl off node7.example.com --reason 'new disk, CHG-1234' --ttl 4h
   satctl clear node7.example.com                 give it back to automation
   satctl journal --host node7.example.com --since 1d
+  satctl pause --reason 'switch swap, CHG-1234' --ttl 1h
+  satctl resume
 
 HOST is the name an agent registers with, exactly as Mesos shows it.
 Durations are written 30s, 5m, 1h30m, 7d.
@@ -134,7 +136,45 @@ Examples:
         force: bool,
     },
 
-    /// Say how the remediator itself is: leader, blind sources, budget, holds
+    /// Let automation rest: nobody is taken off until the time is over or you say `resume`
+    ///
+    /// What is off stays off and returns when it is well. People's commands go on as ever. A pause
+    /// replaces the one before it.
+    #[command(after_help = "\
+Examples:
+  satctl pause --reason 'switch swap, CHG-1234' --ttl 1h
+  satctl pause --all --reason 'moving Prometheus'")]
+    Pause {
+        /// Give nobody back either: the whitelist changes by people's commands alone
+        #[arg(long)]
+        all: bool,
+
+        /// Why: shown to everyone who asks
+        #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+        reason: String,
+
+        /// For how long; without it 4h. A pause always ends
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        ttl: Option<Duration>,
+    },
+
+    /// End a pause, and a storm too: you have looked, and automation may go on
+    ///
+    /// Hosts that fell sick before this make no storm any more. They are taken off within the
+    /// budget.
+    Resume,
+
+    /// Remove a host that Mesos no longer lists, with all that is known of it
+    ///
+    /// A host that Mesos lists is refused: it would be back at once, as a new one. Stop its agent
+    /// first, or say `off`.
+    Forget {
+        /// The host's name
+        #[arg(value_parser = parse_host)]
+        host: String,
+    },
+
+    /// Say how the remediator is: sources, holds, storm, pause, budget, whitelist
     Status,
 
     /// Show what was done and said, newest first
@@ -251,7 +291,7 @@ fn parse_host(text: &str) -> Result<String, String> {
 
 fn parse_reason(text: &str) -> Result<String, String> {
     match text.trim() {
-        "" => Err("say why, for those who find the host like this".to_owned()),
+        "" => Err("say why, for those who find it like this".to_owned()),
         reason => Ok(reason.to_owned()),
     }
 }

@@ -37,6 +37,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Command::Off { order, force } => say(&api, State::Off, &order, force).await?,
         Command::On { order } => say(&api, State::On, &order, false).await?,
         Command::Clear { host, force } => clear(&api, &host, force).await?,
+        Command::Pause { all, reason, ttl } => pause(&api, all, &reason, ttl).await?,
+        Command::Resume => resume(&api).await?,
+        Command::Forget { host } => forget(&api, &host).await?,
         Command::Status => status(&api).await?,
         Command::Journal { host, since, limit } => journal(&api, host, since, limit).await?,
     };
@@ -99,6 +102,27 @@ async fn clear(api: &Api, host: &str, force: bool) -> anyhow::Result<Report> {
     Ok(Report { answer, preface, tell: tell_in_force })
 }
 
+async fn pause(
+    api: &Api,
+    all: bool,
+    reason: &str,
+    ttl: Option<Duration>,
+) -> Result<Report, ApiError> {
+    let body = json!({"all": all, "reason": reason, "ttl": ttl.map(written)});
+    let answer = api.post(&["pause"], Some(&body)).await?;
+    Ok(Report::new(answer, tell_resting))
+}
+
+async fn resume(api: &Api) -> Result<Report, ApiError> {
+    let answer = api.post(&["resume"], None).await?;
+    Ok(Report::new(answer, tell_resting))
+}
+
+async fn forget(api: &Api, host: &str) -> Result<Report, ApiError> {
+    let answer = api.delete(&["hosts", host], false).await?;
+    Ok(Report::new(answer, |answer| answer.read().map(|gone| text::forgotten(&gone))))
+}
+
 async fn status(api: &Api) -> Result<Report, ApiError> {
     let answer = api.get(&["status"], &[]).await?;
     Ok(Report::new(answer, |answer| answer.read().map(|status| text::status(&status))))
@@ -122,6 +146,10 @@ async fn journal(
 
 fn tell_in_force(answer: &Answer) -> Result<String, ApiError> {
     answer.read().map(|host| text::in_force(&host))
+}
+
+fn tell_resting(answer: &Answer) -> Result<String, ApiError> {
+    answer.read().map(|status| text::resting(&status))
 }
 
 /// A duration as the API reads it, which is Prometheus's way: `1d2h30m`.

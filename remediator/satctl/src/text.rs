@@ -6,13 +6,19 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::answer::{Cause, Host, Journal};
+use crate::answer::{
+    Budget, Cause, Forgotten, Hold, Host, Journal, Pause, Source, Status, Storm, Unmatched,
+    Whitelist,
+};
 
 /// Shown where there is nothing to show, so that columns stay columns.
 const NOTHING: &str = "-";
 
 /// Alerts of a delivery that the journal names; a delivery may have thousands.
 const ALERTS_TOLD: usize = 5;
+
+/// Hosts of a storm that the status names; a storm may have all of them.
+const NAMES_TOLD: usize = 12;
 
 /// A table of hosts.
 pub(crate) fn hosts(hosts: &[Host]) -> String {
@@ -38,11 +44,138 @@ pub(crate) fn in_force(host: &Host) -> String {
     }
 }
 
-/// How the remediator is: its answer as an indented list.
-pub(crate) fn status(status: &Map<String, Value>) -> String {
-    let mut text = String::new();
-    indented(&mut text, 0, status);
-    text
+/// What a person did to automation as a whole: whether anything rests now.
+pub(crate) fn resting(status: &Status) -> String {
+    match &status.pause {
+        Some(pause) => format!("paused: {}\n", one_line(&told_pause(pause))),
+        None => "automation is not paused\n".to_owned(),
+    }
+}
+
+/// A host that is gone.
+pub(crate) fn forgotten(gone: &Forgotten) -> String {
+    format!("host {} is forgotten\n", one_line(&gone.host))
+}
+
+/// How the remediator is: what stops it first, then what it sees and has done. A line each.
+pub(crate) fn status(status: &Status) -> String {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    if status.dry_run {
+        let what = "decisions are made and shown, NOTHING IS WRITTEN, no command is taken";
+        lines.push(("DRY RUN", what.to_owned()));
+    }
+    if let Some(failure) = &status.failure {
+        lines.push(("FAILURE", format!("what was decided is not recorded: {failure}")));
+    }
+    lines.push(("cluster", status.cluster.clone()));
+    lines.push(("leader", status.mesos_leader.clone().unwrap_or_else(|| "none known".to_owned())));
+    lines.push(("hosts", format!("{} on, {} off", status.hosts.on, status.hosts.off)));
+    lines.push(("budget", told_budget(&status.budget)));
+    lines.push(("pause", status.pause.as_ref().map_or_else(none, told_pause)));
+    match &status.storm {
+        Some(storm) => lines.extend(told_storm(storm)),
+        None => lines.push(("storm", none())),
+    }
+    if status.holds.is_empty() {
+        lines.push(("hold", none()));
+    }
+    lines.extend(status.holds.iter().map(|hold| ("hold", told_hold(hold))));
+    lines.extend(told_whitelist(&status.whitelist));
+    lines.extend(status.sources.iter().map(|source| ("source", told_source(source))));
+    lines.extend(status.unmatched.iter().map(|alert| ("unmatched", told_unmatched(alert))));
+    lines.push(("last round", time(status.last_round)));
+    let lines = lines.iter().map(|(key, value)| format!("{key:<10}  {}\n", one_line(value)));
+    lines.collect()
+}
+
+fn none() -> String {
+    "none".to_owned()
+}
+
+fn told_budget(budget: &Budget) -> String {
+    let Budget { inventory, limit, away, remaining, offs_last_hour, max_off_per_hour } = budget;
+    format!(
+        "{away} of {inventory} away, {limit} may be; {offs_last_hour} of {max_off_per_hour} taken \
+         off within the hour; {remaining} more may go now"
+    )
+}
+
+fn told_pause(pause: &Pause) -> String {
+    let Pause { all, until, by, reason } = pause;
+    let what = if *all { "taken off or given back" } else { "taken off" };
+    format!("nobody is {what} until {until:.0}, says {by}: {reason}")
+}
+
+fn told_storm(storm: &Storm) -> Vec<(&'static str, String)> {
+    let Storm { since, still_sick, threshold, .. } = storm;
+    let mut lines = vec![
+        (
+            "STORM",
+            format!(
+                "nobody is taken off since {since:.0}: {} hosts fell sick together, {still_sick} \
+                 are still; {threshold} make a storm",
+                storm.fell_sick.len()
+            ),
+        ),
+        ("  who", enumerated(&storm.fell_sick)),
+    ];
+    lines.extend(storm.shared.iter().map(|shared| {
+        let told = format!("{}={} on {} of them", shared.attribute, shared.value, shared.hosts);
+        ("  shared", told)
+    }));
+    lines.push(match storm.calm_at {
+        Some(at) => ("  calm at", format!("{at:.0}, if nobody else falls sick")),
+        None => ("  calm at", "not known: too many are still sick".to_owned()),
+    });
+    lines
+}
+
+/// The first few names of a list that may have thousands.
+fn enumerated(names: &[String]) -> String {
+    let told = names.iter().take(NAMES_TOLD).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_TOLD) {
+        0 => told,
+        more => format!("{told}, and {more} more"),
+    }
+}
+
+fn told_hold(hold: &Hold) -> String {
+    let blocks = match (hold.blocks, hold.blocks_until) {
+        (true, Some(until)) => format!("nobody is taken off until {until:.0} at the latest"),
+        (true, None) => "nobody is taken off".to_owned(),
+        (false, _) => "does not block".to_owned(),
+    };
+    let Hold { alertname, rule, since, note, .. } = hold;
+    format!("{alertname} (rule {rule}) since {since:.0}, {blocks}: {note}")
+}
+
+fn told_whitelist(whitelist: &Whitelist) -> Vec<(&'static str, String)> {
+    let checked = match whitelist.merged_at {
+        Some(at) => format!("{} hosts, checked {at:.0}", whitelist.hosts),
+        None => "not written since the start".to_owned(),
+    };
+    let mut lines = vec![("whitelist", format!("{}: {checked}", whitelist.file))];
+    if !whitelist.kept.is_empty() {
+        let kept = format!("too few would be left without {}", enumerated(&whitelist.kept));
+        lines.push(("AT FLOOR", kept));
+    }
+    lines.extend(whitelist.failure.clone().map(|failure| ("FAILURE", failure)));
+    lines
+}
+
+fn told_source(source: &Source) -> String {
+    let name = &source.source;
+    if !source.blind {
+        return format!("{name} is seen");
+    }
+    let since = source.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+    let reason = source.reason.as_deref().unwrap_or("no reason is told");
+    format!("{name} is BLIND{since}: {reason}")
+}
+
+fn told_unmatched(alert: &Unmatched) -> String {
+    let near = alert.near_miss.as_ref().map(|near| format!("; is it {near}?")).unwrap_or_default();
+    format!("{} names {:?}, which is no host here{near}", alert.alertname, alert.host)
 }
 
 /// A table of journal records, newest first as they come.
@@ -152,32 +285,6 @@ fn brief(value: &Value) -> String {
     parsed.map_or_else(|| plain(value), |moment| time(Some(moment)))
 }
 
-/// An object as `key: value` lines; what is nested is indented below its key. Its depth is bounded
-/// by that of the JSON parser.
-fn indented(text: &mut String, depth: usize, object: &Map<String, Value>) {
-    let indent = "  ".repeat(depth);
-    for (key, value) in object {
-        let key = one_line(key).replace('_', " ");
-        match value {
-            Value::Object(inner) if !inner.is_empty() => {
-                *text += &format!("{indent}{key}:\n");
-                indented(text, depth + 1, inner);
-            }
-            Value::Array(items) if items.iter().any(Value::is_object) => {
-                for (position, item) in items.iter().enumerate() {
-                    *text += &format!("{indent}{key} {}:\n", position + 1);
-                    if let Value::Object(inner) = item {
-                        indented(text, depth + 1, inner);
-                    } else {
-                        *text += &format!("{indent}  {}\n", one_line(&plain(item)));
-                    }
-                }
-            }
-            value => *text += &format!("{indent}{key}: {}\n", one_line(&brief(value))),
-        }
-    }
-}
-
 /// Columns as wide as their widest cell; the last one runs free.
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let head = head.map(str::to_owned);
@@ -257,26 +364,87 @@ mod tests {
         assert_eq!(explanation(&host(value)), "off\nbecause\\u{7}");
     }
 
+    /// A remediator that has nothing to tell.
+    fn calm() -> Value {
+        json!({
+            "cluster": "lab", "leader": true, "mesos_leader": "http://10.0.0.1:5050",
+            "sources": [{"source": "mesos", "blind": false, "reason": null, "since": null}],
+            "hosts": {"on": 38, "off": 2},
+            "budget": {"inventory": 40, "limit": 8, "away": 2, "remaining": 6, "offs_last_hour": 1, "max_off_per_hour": 10, "min_hosts": 3},
+            "holds": [], "storm": null, "pause": null, "dry_run": false, "unmatched": [],
+            "whitelist": {"file": "/w", "generation": 7, "hash": "", "hosts": 38, "merged_at": "2026-11-21T10:00:00.5Z", "kept": [], "foreign_edits": 0, "failure": null},
+            "last_round": "2026-11-21T10:00:01.25Z", "last_round_seconds": 0.1, "failure": null
+        })
+    }
+
+    fn told(value: Value) -> String {
+        status(&serde_json::from_value(value).unwrap())
+    }
+
     #[test]
-    fn a_status_of_any_shape_is_an_indented_list() {
-        let Value::Object(object) = json!({
-            "generation": 7,
-            "holds": [],
-            "leader": true,
-            "sources": [{"blind_since": null, "name": "prometheus"}, {"blind_since": "2026-11-21T10:00:00.25Z", "name": "mesos"}],
-            "storm": {"active": false}
-        }) else {
-            unreachable!()
-        };
+    fn a_calm_status_is_a_line_for_each_thing_that_could_stop_it() {
         assert_eq!(
-            status(&object),
-            "generation: 7\n\
-             holds: none\n\
-             leader: true\n\
-             sources 1:\n  blind since: -\n  name: prometheus\n\
-             sources 2:\n  blind since: 2026-11-21T10:00:00Z\n  name: mesos\n\
-             storm:\n  active: false\n"
+            told(calm()),
+            "cluster     lab\n\
+             leader      http://10.0.0.1:5050\n\
+             hosts       38 on, 2 off\n\
+             budget      2 of 40 away, 8 may be; 1 of 10 taken off within the hour; 6 more may go now\n\
+             pause       none\n\
+             storm       none\n\
+             hold        none\n\
+             whitelist   /w: 38 hosts, checked 2026-11-21T10:00:00Z\n\
+             source      mesos is seen\n\
+             last round  2026-11-21T10:00:01Z\n"
         );
+    }
+
+    #[test]
+    fn a_dry_run_is_the_first_thing_that_is_told() {
+        let mut value = calm();
+        value["dry_run"] = json!(true);
+        assert!(told(value).starts_with("DRY RUN     decisions are made and shown, NOTHING IS"));
+    }
+
+    #[test]
+    fn a_storm_tells_who_what_they_share_and_when_it_is_calm() {
+        let hosts: Vec<String> = (1..=14).map(|host| format!("h{host}")).collect();
+        let mut value = calm();
+        value["storm"] = json!({
+            "since": "2026-11-21T09:00:00Z", "fell_sick": hosts, "still_sick": 4, "threshold": 5,
+            "calm_at": "2026-11-21T10:05:00Z",
+            "shared": [{"attribute": "rack", "value": "r\u{1b}1", "hosts": 13}]
+        });
+        let storm = "STORM       nobody is taken off since 2026-11-21T09:00:00Z: 14 hosts fell sick together, 4 are still; 5 make a storm\n  \
+             who       h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11, h12, and 2 more\n  \
+             shared    rack=r\\u{1b}1 on 13 of them\n  \
+             calm at   2026-11-21T10:05:00Z, if nobody else falls sick\n";
+        let text = told(value);
+        assert!(text.contains(storm), "{text}");
+    }
+
+    #[test]
+    fn whatever_stops_automation_is_told_with_its_reason_and_end() {
+        let mut value = calm();
+        value["pause"] = json!({"all": true, "since": "2026-11-21T09:00:00Z", "until": "2026-11-21T13:00:00Z", "by": "ann", "reason": "swap"});
+        value["holds"] = json!([{"rule": "cluster", "alertname": "TasksLost", "labels": {}, "since": "2026-11-21T09:00:00Z", "blocks": true, "note": "it fires", "blocks_until": "2026-11-21T10:00:00Z"}]);
+        value["sources"][0] = json!({"source": "mesos", "blind": true, "reason": "timeout", "since": "2026-11-21T09:30:00Z"});
+        value["whitelist"]["kept"] = json!(["h1", "h2"]);
+        value["whitelist"]["failure"] = json!("disk full");
+        value["unmatched"] =
+            json!([{"alertname": "Sick", "host": "H1", "near_miss": "h1"}]);
+        value["failure"] = json!("fsync");
+        let text = told(value);
+        for line in [
+            "FAILURE     what was decided is not recorded: fsync",
+            "pause       nobody is taken off or given back until 2026-11-21T13:00:00Z, says ann: swap",
+            "hold        TasksLost (rule cluster) since 2026-11-21T09:00:00Z, nobody is taken off until 2026-11-21T10:00:00Z at the latest: it fires",
+            "source      mesos is BLIND since 2026-11-21T09:30:00Z: timeout",
+            "AT FLOOR    too few would be left without h1, h2",
+            "FAILURE     disk full",
+            "unmatched   Sick names \"H1\", which is no host here; is it h1?",
+        ] {
+            assert!(text.lines().any(|it| it.starts_with(line)), "{line}\n{text}");
+        }
     }
 
     #[test]

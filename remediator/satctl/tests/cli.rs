@@ -30,6 +30,7 @@ struct Fake {
     seen: Vec<Seen>,
     /// By host and event id.
     events: BTreeMap<(String, String), Value>,
+    pause: Value,
 }
 
 type Shared = Arc<Mutex<Fake>>;
@@ -57,6 +58,18 @@ impl Fake {
         })
     }
 
+    fn status(&self) -> Value {
+        json!({
+            "cluster": "lab", "mesos_leader": null,
+            "sources": [{"source": "mesos", "blind": false, "reason": null, "since": null}],
+            "hosts": {"on": 1, "off": 1},
+            "budget": {"inventory": 2, "limit": 1, "away": 1, "remaining": 0, "offs_last_hour": 1, "max_off_per_hour": 10},
+            "holds": [], "storm": null, "pause": self.pause, "dry_run": true,
+            "whitelist": {"file": "/w", "hosts": 1, "merged_at": null, "failure": null},
+            "last_round": null, "failure": null, "from_a_newer_remediator": 7
+        })
+    }
+
     fn answer(&mut self, seen: &Seen) -> Response {
         let (path, query) = seen.uri.split_once('?').unwrap_or((&seen.uri, ""));
         let path = path.strip_prefix("/prefix").unwrap_or(path);
@@ -67,9 +80,25 @@ impl Fake {
                 let hosts: Vec<_> = ["a", "b"].iter().filter_map(|host| self.host(host)).collect();
                 ok(&json!({ "hosts": hosts }))
             }
-            ("GET", ["api", "v1", "status"]) => ok(
-                &json!({"generation": 3, "leader": true, "sources": {"prometheus": {"blind_since": null}}}),
-            ),
+            ("GET", ["api", "v1", "status"]) => ok(&self.status()),
+            ("POST", ["api", "v1", "pause"]) => {
+                self.pause = json!({
+                    "all": seen.body["all"], "since": "2026-11-21T11:00:00Z",
+                    "until": "2026-11-21T15:00:00Z", "by": "ann", "reason": seen.body["reason"],
+                });
+                ok(&self.status())
+            }
+            ("POST", ["api", "v1", "resume"]) => {
+                self.pause = Value::Null;
+                ok(&self.status())
+            }
+            ("DELETE", ["api", "v1", "hosts", "gone"]) => {
+                ok(&json!({"host": "gone", "forgotten": true}))
+            }
+            ("DELETE", ["api", "v1", "hosts", "a"]) => {
+                refusal(StatusCode::CONFLICT, "conflict", "the leading master lists a")
+            }
+            ("DELETE", ["api", "v1", "hosts", _]) => not_found(),
             ("GET", ["api", "v1", "journal"]) => ok(
                 &json!({"records": [{"time": "2026-11-21T11:00:00Z", "host": "a", "what": "off", "by": "ann", "reason": "disk"}]}),
             ),
@@ -303,11 +332,48 @@ fn a_host_name_cannot_change_the_path() {
 }
 
 #[test]
-fn status_is_a_readable_list() {
+fn status_is_a_readable_summary_with_a_dry_run_on_top() {
     let remediator = Remediator::start();
+    let text = stdout(&remediator.satctl(&["status"]));
+    assert!(text.starts_with("DRY RUN "), "{text}");
+    assert!(text.contains("\nhosts       1 on, 1 off\n"), "{text}");
+}
+
+#[test]
+fn a_pause_is_told_with_its_end_and_resume_ends_it() {
+    let remediator = Remediator::start();
+    let output = remediator.satctl(&["pause", "--reason", "swap", "--ttl", "90m"]);
+    let told = "paused: nobody is taken off until 2026-11-21T15:00:00Z, says ann: swap\n";
+    assert_eq!(stdout(&output), told);
+    let output = remediator.satctl(&["pause", "--all", "--reason", "swap"]);
+    assert!(stdout(&output).starts_with("paused: nobody is taken off or given back until"));
+    assert_eq!(stdout(&remediator.satctl(&["resume"])), "automation is not paused\n");
+    let asked: Vec<(String, Value)> = remediator
+        .seen()
+        .into_iter()
+        .map(|seen| (format!("{} {}", seen.method, seen.uri), seen.body))
+        .collect();
+    let pause = |body| ("POST /api/v1/pause".to_owned(), body);
     assert_eq!(
-        stdout(&remediator.satctl(&["status"])),
-        "generation: 3\nleader: true\nsources:\n  prometheus:\n    blind since: -\n"
+        asked,
+        [
+            pause(json!({"all": false, "reason": "swap", "ttl": "1h30m"})),
+            pause(json!({"all": true, "reason": "swap", "ttl": null})),
+            ("POST /api/v1/resume".to_owned(), Value::Null),
+        ]
+    );
+}
+
+#[test]
+fn a_host_is_forgotten_unless_it_is_listed_or_unknown() {
+    let remediator = Remediator::start();
+    assert_eq!(stdout(&remediator.satctl(&["forget", "gone"])), "host gone is forgotten\n");
+    let line = complaint(&remediator.satctl(&["forget", "a"]));
+    assert_eq!(line, "the leading master lists a (409 Conflict)");
+    assert!(complaint(&remediator.satctl(&["forget", "zz"])).contains("404"));
+    assert_eq!(
+        remediator.asked(),
+        ["gone", "a", "zz"].map(|host| format!("DELETE /api/v1/hosts/{host}"))
     );
 }
 
@@ -442,6 +508,10 @@ fn a_wrong_command_line_is_exit_64_and_asks_nothing() {
         (&["off", "a", "--reason", " "], "say why"),
         (&["off", "a", "--reason", "r", "--ttl", "soon"], "such as 30s"),
         (&["off", "a", "--reason", "r", "--ttl", "0s"], "1s or more"),
+        (&["pause"], "--reason"),
+        (&["pause", "--reason", "r", "--ttl", "0s"], "1s or more"),
+        (&["forget"], "HOST"),
+        (&["forget", ".."], "not the name"),
         (&["hosts", "--state", "maybe"], "possible values"),
         (&["journal", "--since", "yesterday"], "duration"),
         (&["status", "--url", "ftp://h"], "such as http://"),
