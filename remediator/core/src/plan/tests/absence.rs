@@ -263,3 +263,71 @@ fn an_alert_that_its_rule_no_longer_matches_still_holds_the_host_that_it_took_of
     world.heal("h1");
     world.until(900, |world| world.is_on("h1"));
 }
+
+/// A world in which every clock but the remediator's is ahead by so much.
+fn ahead_by(seconds: i64) -> World {
+    let mut world = World::of_hosts(4);
+    world.alertmanagers.iter_mut().for_each(|it| it.ahead = seconds);
+    world
+}
+
+#[test]
+fn a_clock_that_differs_from_the_alertmanagers_neither_delays_nor_hastens_anything() {
+    let returns_after = |ahead: i64, restarted: bool| {
+        let mut world = ahead_by(ahead);
+        world.lose("h1");
+        world.heal("h1");
+        world.pass(30);
+        if restarted {
+            world.restart();
+        }
+        world.until(1800, |world| world.is_on("h1"))
+    };
+    for restarted in [false, true] {
+        let as_usual = returns_after(0, restarted);
+        for ahead in [-3600, -600, 600, 3600] {
+            assert_eq!(returns_after(ahead, restarted), as_usual, "{ahead} {restarted}");
+        }
+    }
+}
+
+#[test]
+fn an_alert_that_ran_out_at_an_alertmanager_whose_clock_is_ahead_is_not_believed_gone() {
+    for ahead in [0, -600, 600] {
+        let mut world = ahead_by(ahead);
+        let no_wait = Duration::ZERO;
+        world.policy.clear_for = no_wait;
+        world.policy.rules[0].action = Action::Off { fires_for: no_wait, min_off: no_wait };
+        // Between two sendings of the Watchdog, which therefore outlives the alert.
+        world.pass(30);
+        world.lose("h1");
+        let runs_out = EXPIRY + RESEND_DELAY;
+        world.alertmanagers.iter_mut().for_each(|it| it.hears = false);
+        world.heal("h1");
+        world.pass(runs_out + 60);
+        assert!(world.is_off("h1"), "{ahead}:\n{}", world.tell());
+    }
+}
+
+#[test]
+fn an_alertmanager_whose_clock_is_ahead_is_no_sooner_warm() {
+    for ahead in [0, 600] {
+        let mut world = ahead_by(ahead);
+        world.policy.clear_for = Duration::ZERO;
+        world.policy.rules[0].action =
+            Action::Off { fires_for: Duration::ZERO, min_off: Duration::ZERO };
+        world.lose("h1");
+        for url in ["am1", "am2"] {
+            world.restart_alertmanager(url);
+        }
+        // One Watchdog arrives, and then nothing any more.
+        world.pass(RESEND_DELAY);
+        world.alertmanagers.iter_mut().for_each(|it| it.hears = false);
+        for url in ["am1", "am2"] {
+            world.resolve_only(url, "HostCheckFailed", "h1");
+        }
+        world.heal("h1");
+        world.pass(2 * RESEND_DELAY);
+        assert!(world.is_off("h1"), "{ahead}:\n{}", world.tell());
+    }
+}

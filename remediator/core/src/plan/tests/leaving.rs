@@ -92,10 +92,13 @@ fn a_silence_on_one_alert_of_a_host_also_stops_its_other_alerts() {
 #[test]
 fn an_alert_without_a_known_host_changes_nothing_and_is_counted() {
     let mut world = World::of_hosts(2);
+    world.add_node("127.0.0.9");
+    world.round(ROUND);
     let before = world.hosts.clone();
     world.tell_only("am1", "DiskFull", "h9");
     world.tell_only("am1", "DiskFull", "H1.lab");
     world.tell_only("am2", "DiskFull", "127.0.0.1:9105");
+    world.tell_only("am2", "DiskFull", "127.0.0.9:9105");
     world.round(ROUND);
     assert_eq!(world.hosts, before);
     let unmatched: Vec<(&str, Option<&str>)> = world
@@ -104,7 +107,13 @@ fn an_alert_without_a_known_host_changes_nothing_and_is_counted() {
         .iter()
         .map(|it| (it.host.as_str(), it.near_miss.as_ref().map(crate::HostName::as_str)))
         .collect();
-    assert_eq!(unmatched, [("127.0.0.1:9105", None), ("H1.lab", Some("h1")), ("h9", None)]);
+    let wanted = [
+        ("127.0.0.1:9105", None),
+        ("127.0.0.9:9105", Some("127.0.0.9")),
+        ("H1.lab", Some("h1")),
+        ("h9", None),
+    ];
+    assert_eq!(unmatched, wanted);
 }
 
 #[test]
@@ -114,6 +123,21 @@ fn an_alert_that_no_rule_matches_is_no_concern() {
     world.sicken("h1");
     world.pass(120);
     assert!(world.is_on("h1") && world.last_plan().unmatched.is_empty());
+}
+
+#[test]
+fn a_silence_on_an_alert_that_no_rule_matches_freezes_nothing() {
+    let mut world = World::of_hosts(4);
+    world.policy.rules[0].matchers = r#"alertname="HostCheckFailed""#.parse().unwrap();
+    world.silence("DiskFull", "h1");
+    world.tell_only("am1", "DiskFull", "h1");
+    world.lose("h1");
+    world.heal("h1");
+    for _ in 0..5 {
+        world.tell_only("am1", "DiskFull", "h1");
+        world.pass(60);
+    }
+    world.until(60, |world| world.is_on("h1"));
 }
 
 #[test]

@@ -288,6 +288,8 @@ pub(super) struct Alertmanager {
     /// Whether what a Prometheus sends arrives.
     pub(super) hears: bool,
     pub(super) settled: bool,
+    /// How many seconds the clocks of it and of those who send to it are ahead.
+    pub(super) ahead: i64,
     started: Seconds,
     alerts: BTreeMap<Labels, Held>,
     suppressions: BTreeMap<Labels, Suppression>,
@@ -308,6 +310,7 @@ impl Alertmanager {
             answers: true,
             hears: true,
             settled: true,
+            ahead: 0,
             started: 0,
             alerts: BTreeMap::new(),
             suppressions: BTreeMap::new(),
@@ -354,6 +357,7 @@ impl Alertmanager {
 
     /// What it answers; `None` while it is dead or out of reach.
     pub(super) fn answer(&self, now: Seconds) -> Option<facts::Alertmanager> {
+        let at = |seconds| at(seconds) + jiff::SignedDuration::from_secs(self.ahead);
         let alert = |(labels, held): (&Labels, &Held)| facts::Alert {
             fingerprint: format!("{labels:?}"),
             labels: labels.clone(),
@@ -363,6 +367,7 @@ impl Alertmanager {
             suppression: self.suppressions.get(labels).cloned(),
         };
         (self.alive && self.answers).then(|| facts::Alertmanager {
+            now: at(now),
             uptime: Duration::from_secs(now - self.started),
             settled: self.settled,
             alerts: self.alerts.iter().map(alert).collect(),
