@@ -124,8 +124,8 @@ fn told_storm(storm: &Storm) -> Vec<(&'static str, String)> {
         ("  shared", told)
     }));
     lines.push(match storm.calm_at {
-        Some(at) => ("  calm at", format!("{at:.0}, if nobody else falls sick")),
-        None => ("  calm at", "not known: too many are still sick".to_owned()),
+        Some(at) => ("  calm at", format!("{at:.0} at the earliest, once few are still sick")),
+        None => ("  calm at", "not known".to_owned()),
     });
     lines
 }
@@ -417,7 +417,7 @@ mod tests {
         let storm = "STORM       nobody is taken off since 2026-11-21T09:00:00Z: 14 hosts fell sick together, 4 are still; 5 make a storm\n  \
              who       h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11, h12, and 2 more\n  \
              shared    rack=r\\u{1b}1 on 13 of them\n  \
-             calm at   2026-11-21T10:05:00Z, if nobody else falls sick\n";
+             calm at   2026-11-21T10:05:00Z at the earliest, once few are still sick\n";
         let text = told(value);
         assert!(text.contains(storm), "{text}");
     }
