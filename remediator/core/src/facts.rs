@@ -28,6 +28,9 @@ pub struct Facts {
 /// One Alertmanager: `GET /api/v2/status` and `GET /api/v2/alerts`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alertmanager {
+    /// Its own clock when it answered, cut to seconds. All its instants are by
+    /// this clock, which may differ from ours.
+    pub now: Timestamp,
     /// How long it has run when it answered.
     pub uptime: Duration,
     /// Whether it has joined its peers, or has none.

@@ -104,6 +104,7 @@ fn read(status: &Response, alerts: &Response) -> Result<Alertmanager, LookError>
     let status: StatusAnswer = super::parse(STATUS.path, &status.body)?;
     let alerts: Vec<AlertAnswer> = super::parse(ALERTS.path, &alerts.body)?;
     Ok(Alertmanager {
+        now,
         uptime: Duration::try_from(now.duration_since(status.uptime)).unwrap_or(Duration::ZERO),
         // A state that is not known is no reason to believe it.
         settled: matches!(status.cluster.status.as_str(), "ready" | "disabled"),

@@ -60,7 +60,7 @@ impl AlertKey {
 /// What one Alertmanager showed of one alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shown {
-    /// When it would run out, by the wall clock.
+    /// When it would run out, by the Alertmanager's clock.
     ends_at: Timestamp,
     /// The same by uptime.
     expires: Duration,
@@ -82,6 +82,9 @@ pub(super) enum Presence {
 
 /// Whether one Alertmanager's silence means anything.
 pub(super) struct Peer {
+    /// Its own clock. Ours may differ, and only ages are the same by both; ours
+    /// stands in where it does not answer.
+    now: Timestamp,
     /// Since when it has run long enough to have been told all that fires;
     /// an error unless it answers, has joined its peers and has run so long.
     warm_since: Result<Timestamp, String>,
@@ -98,7 +101,8 @@ impl Peer {
         });
         // Without a Watchdog nothing is ever heard.
         let heard = heard.reduce(|a, b| Ok(a?.min(b?))).unwrap_or(Ok(Timestamp::MIN));
-        Self { warm_since: warm_since(answer, policy, now), heard }
+        let own_clock = answer.as_ref().map_or(now.wall, |answer| answer.now);
+        Self { now: own_clock, warm_since: warm_since(answer, policy), heard }
     }
 
     /// Whether an alert that it does not show may be gone.
@@ -126,17 +130,13 @@ impl Peer {
     }
 }
 
-fn warm_since(
-    answer: &Answer<Alertmanager>,
-    policy: &Policy,
-    now: Now,
-) -> Result<Timestamp, String> {
+fn warm_since(answer: &Answer<Alertmanager>, policy: &Policy) -> Result<Timestamp, String> {
     let answer = answer.as_ref().map_err(|reason| format!("does not answer: {reason}"))?;
     let warm = policy.resend_delay * WARM_RESENDS;
     if !answer.settled {
         return Err("has not settled with its peers yet".into());
     }
-    let at = later(earlier(now.wall, answer.uptime), warm);
+    let at = later(earlier(answer.now, answer.uptime), warm);
     if answer.uptime <= warm {
         return Err(format!("was started too lately to know all alerts, until {at:.0}"));
     }
@@ -184,7 +184,7 @@ impl Round<'_> {
         for (url, peer) in &self.peers {
             let here = sightings.of(key).iter().filter(|sighting| sighting.peer == *url);
             if let Some(ends_at) = here.map(|sighting| sighting.alert.ends_at).max() {
-                let expires = self.now.uptime.saturating_add(since(self.now.wall, ends_at));
+                let expires = self.now.uptime.saturating_add(since(peer.now, ends_at));
                 shown.insert((*url).to_owned(), Shown { ends_at, expires, gone_at: None });
             } else if peer.believed().is_ok()
                 && let Some(former) = shown.get_mut(*url)
@@ -231,8 +231,8 @@ impl Round<'_> {
     ) -> Result<(), String> {
         let heard = peer.believed().map_err(|doubt| format!("{url} {doubt}"))?;
         let shown = self.memory.shown.get(key).and_then(|peers| peers.get(url));
-        // Clocks differ a little, so "before it ran out" leaves a margin; a
-        // resolved alert keeps at least three resend delays of its time.
+        // Its clock is known to the second and answers take time, so "before it
+        // ran out" leaves a margin; a resolved alert keeps at least three resend delays of its time.
         let margin = self.policy.resend_delay;
         let resolved = |it: &Shown| it.gone_at.is_some_and(|at| at + margin < it.expires);
         if shown.is_some_and(resolved) {
@@ -241,8 +241,8 @@ impl Round<'_> {
         // What this process did not see counts as seen when it began to look.
         let ends_at = shown.map_or_else(
             || {
-                let seen = begun.max(self.now.started());
-                later(seen, self.policy.resend_delay * EXPIRY_RESENDS)
+                let age = since(begun, self.now.wall).min(self.now.uptime);
+                later(earlier(peer.now, age), self.policy.resend_delay * EXPIRY_RESENDS)
             },
             |shown| shown.ends_at,
         );

@@ -27,6 +27,7 @@ async fn a_recorded_answer_of_0_25_is_read() {
     let answer = look(dated(DATE_025, STATUS_025), ok(ALERTS_025)).await.unwrap();
     // Started at 00:03:37.844, and the header said 00:03:45.
     assert_eq!(answer.uptime, Duration::from_millis(7156));
+    assert_eq!(answer.now, at("2026-11-22T00:03:45Z"));
     assert!(answer.settled);
     let named = |name: &str| answer.alerts.iter().find(|alert| alert.name() == name).unwrap();
     assert_eq!(answer.alerts.len(), 5);
