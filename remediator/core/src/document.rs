@@ -141,6 +141,13 @@ impl HostDocument {
         events.chain(last).chain([self.first_seen, self.listing.since]).max().unwrap_or_default()
     }
 
+    /// Whether a leading master has ever listed an agent of this name.
+    #[must_use]
+    pub fn was_ever_listed(&self) -> bool {
+        // The agents stay as they were last listed.
+        self.listing.state != ListingState::Unlisted || !self.agents.is_empty()
+    }
+
     /// Whether somebody had taken the host out before this store was begun.
     #[must_use]
     pub fn is_imported(&self) -> bool {

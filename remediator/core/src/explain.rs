@@ -54,6 +54,9 @@ fn headline(host: &HostName, document: &HostDocument, now: Timestamp) -> String 
     line += match document.listing.state {
         ListingState::Registered => "; its agent is registered",
         ListingState::Recovered => "; its agent has not come back since the last fail-over",
+        ListingState::Unlisted if !document.was_ever_listed() => {
+            "; no leading master has ever listed an agent of this name"
+        }
         ListingState::Unlisted => "; the leading master does not list its agent",
     };
     line + "."

@@ -69,11 +69,19 @@ pub fn merge(
     Merge { hosts, kept }
 }
 
-/// Whether a host counts: listed by the leading master, or lost only lately.
+/// Whether a host counts: listed by the leading master, or lost only lately. A
+/// name that no leading master ever listed, out of an old file or mistyped, is
+/// no host that anybody could miss.
 #[must_use]
 pub fn in_inventory(document: &HostDocument, policy: &Policy, now: Timestamp) -> bool {
-    document.listing.state != ListingState::Unlisted
-        || time::since(document.listing.since, now) < policy.retire_after
+    document.was_ever_listed() && !is_gone(document, policy, now)
+}
+
+/// Whether no leading master has listed the host for `retire_after`.
+#[must_use]
+pub fn is_gone(document: &HostDocument, policy: &Policy, now: Timestamp) -> bool {
+    document.listing.state == ListingState::Unlisted
+        && time::since(document.listing.since, now) >= policy.retire_after
 }
 
 /// Why a file that was found cannot be taken as a list.
@@ -123,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        document::{Cause, Listing},
+        document::{AgentRecord, Cause, Listing},
         manual,
         policy::{MaxOff, MinHosts, NewHosts, Share},
     };
@@ -167,6 +175,10 @@ mod tests {
         let mut document = HostDocument::new(Verdict::On, at(0));
         document.listing = Listing { state: ListingState::Registered, since: at(0) };
         document
+    }
+
+    fn agent() -> AgentRecord {
+        AgentRecord { id: "a1".into(), ip: None, attributes: BTreeMap::new() }
     }
 
     /// A host that automation has taken off.
@@ -280,6 +292,7 @@ mod tests {
     #[test]
     fn hosts_that_were_lost_long_ago_do_not_hold_up_the_floor() {
         let mut lost = registered();
+        lost.agents.push(agent());
         lost.listing = Listing { state: ListingState::Unlisted, since: at(-8 * 86400) };
         let documents = documents([("gone", lost), ("h1", off()), ("h2", registered())]);
         let merge = merged(&documents, &["gone", "h1", "h2"], MinHosts::Count(2));
@@ -292,9 +305,19 @@ mod tests {
         let (week, policy) = (7 * 86400, policy(MinHosts::Count(0)));
         let mut document = registered();
         assert!(in_inventory(&document, &policy, at(10 * week)));
+        document.agents.push(agent());
         document.listing = Listing { state: ListingState::Unlisted, since: at(0) };
         assert!(in_inventory(&document, &policy, at(week - 1)));
         assert!(!in_inventory(&document, &policy, at(week)));
+    }
+
+    #[test]
+    fn a_name_that_no_master_ever_listed_counts_for_nothing_and_is_gone_in_the_end() {
+        let (week, policy) = (7 * 86400, policy(MinHosts::Count(0)));
+        let document = HostDocument::new(Verdict::On, at(0));
+        assert!(!in_inventory(&document, &policy, at(0)));
+        assert!(!is_gone(&document, &policy, at(week - 1)));
+        assert!(is_gone(&document, &policy, at(week)));
     }
 
     #[test]

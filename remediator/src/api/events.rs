@@ -15,7 +15,7 @@ use satellite_core::{
     HostDocument, HostName, Verdict,
     document::{ManualEvent, Record},
     manual::{self, Refusal},
-    whitelist::in_inventory,
+    whitelist::{in_inventory, is_gone},
 };
 use satellite_toolkit::exit::chain;
 use serde::Deserialize;
@@ -108,7 +108,7 @@ pub(super) async fn take_back(
 }
 
 /// The document to say something of. A host that nobody lists can still be
-/// turned off; to be turned on it must be in the inventory.
+/// turned off; to be turned on it must be known and not be gone.
 fn document_for(
     app: &App,
     desk: &Desk<'_>,
@@ -123,7 +123,7 @@ fn document_for(
     }
     let now = app.clock.now().wall;
     let known = documents.hosts.get(host);
-    let present = known.is_some_and(|it| in_inventory(it, &app.config().policy, now));
+    let present = known.is_some_and(|it| !is_gone(it, &app.config().policy, now));
     match (known, state) {
         (Some(document), Verdict::Off) => Ok(document.clone()),
         (Some(document), Verdict::On) if present => Ok(document.clone()),

@@ -51,6 +51,21 @@ async fn a_file_that_is_there_decides_who_was_taken_out_on_purpose() {
 }
 
 #[tokio::test]
+async fn a_name_of_the_file_that_no_master_lists_is_a_persons_to_say_and_counts_for_nothing() {
+    let world = World::new().await;
+    fs::write(world.whitelist_file(), "h1.lab\nh2.lab\nh3.lab\nh4.lab\nold.lab\n").unwrap();
+    let remediator = world.start_ready().await;
+    for (state, new) in [("off", 201), ("on", 200)] {
+        let said = json!({"state": state, "reason": "an old list"});
+        let answer = remediator.put("/api/v1/hosts/old.lab/events/e", &said).await;
+        assert_eq!((answer.status, answer.json()["state"].as_str()), (new, Some(state)));
+        remediator.rounds(2).await;
+        let budget = remediator.status().await["budget"].clone();
+        assert_eq!((&budget["inventory"], &budget["away"]), (&json!(4), &json!(0)), "{state}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_is_enough_to_begin_with_while_no_master_leads() {
     let world = World::new().await;
     fs::write(world.whitelist_file(), "h2.lab\nh1.lab\n").unwrap();

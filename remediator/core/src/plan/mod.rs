@@ -171,7 +171,9 @@ pub enum Block {
     #[error("no leading master: {0}")]
     NoLeader(String),
     /// The host is not part of what the leading master has, or had lately.
-    #[error("the leading master has not listed this host for longer than whitelist.retire_after")]
+    #[error(
+        "the leading master does not list this host, and no master has for whitelist.retire_after"
+    )]
     NotInInventory,
     /// The rule wants the alert to fire for longer.
     #[error("{alertname} has fired for {} of the {} that rule {rule} wants", crate::time::brief(*fired), crate::time::brief(*needed))]

@@ -2,10 +2,7 @@
 //! `retire_after`, and of which no person has said anything.
 
 use super::Round;
-use crate::{
-    document::{ListingState, What},
-    host::HostName,
-};
+use crate::{document::What, host::HostName, whitelist};
 
 impl Round<'_> {
     /// Removes the documents of hosts that are gone for good. An alert does not
@@ -18,9 +15,8 @@ impl Round<'_> {
             .hosts
             .iter()
             .filter(|(host, document)| {
-                document.listing.state == ListingState::Unlisted
+                whitelist::is_gone(document, self.policy, self.now.wall)
                     && !self.changes.contains_key(*host)
-                    && !self.is_in_inventory(document)
                     && document.manual_events.is_empty()
             })
             .map(|(host, _)| host.clone())

@@ -191,3 +191,22 @@ fn i5_a_master_that_lists_no_agent_takes_nobody_off() {
     world.pass(Duration::from_secs(3600).as_secs());
     assert_eq!(hosts_on(&world), ["h1", "h2", "h3"]);
 }
+
+#[test]
+fn a_listed_name_that_no_master_knows_takes_nothing_of_the_budget_and_leaves_in_the_end() {
+    let mut world = with_a_file();
+    world.file = Ok(lists(&["h1", "h2", "h3", "old1.example", "old2.example"]));
+    world.policy.retire_after = Duration::from_secs(3600);
+    world.policy.max_off.count = 1;
+    world.pass(300);
+    let budget = world.last_plan().budget;
+    assert_eq!((budget.inventory, budget.away, budget.on), (3, 0, 3));
+    let told = world.explain("old1.example");
+    assert!(told.contains("no leading master has ever listed"), "{told}");
+    world.lose("h1");
+    world.pass(3000);
+    assert!(world.is_on("old1.example"), "not before retire_after");
+    world.pass(600);
+    assert!(!world.hosts.contains_key("old1.example"));
+    assert!(world.hosts.contains_key("h1"));
+}
