@@ -28,6 +28,11 @@ pub const CLEAR_FOR: &str = "2s";
 /// How long a host stays off at least.
 pub const MIN_OFF: &str = "3s";
 
+/// How close together hosts fall sick in a storm, and how long it has to be calm
+/// afterwards. Sped up like the rules.
+const STORM_WITHIN: &str = "5s";
+const STORM_CALM: &str = "10s";
+
 /// The addresses of everything that the files name.
 #[derive(Debug, Clone)]
 pub struct Addresses {
@@ -121,6 +126,12 @@ pub fn remediator(addresses: &Addresses, state: &Path, whitelist: &Path) -> Resu
     // The tests take hosts off more often in an hour than a cluster should.
     file.set(&["policy", "budget", "max_off_per_hour"], 1000)?;
     file.set(&["policy", "rules", "0", "min_off"], MIN_OFF)?;
+    // Nor would a host that fell sick as often as theirs be given back.
+    file.set(&["policy", "relapse", "double_up_to"], MIN_OFF)?;
+    file.set(&["policy", "relapse", "give_up_after"], 1000)?;
+    // A storm's times are sped up as the rules' are.
+    file.set(&["policy", "storm", "within"], STORM_WITHIN)?;
+    file.set(&["policy", "storm", "calm"], STORM_CALM)?;
     file.text()
 }
 

@@ -35,6 +35,7 @@ const CASES: &[(&str, Case)] = &[
     ("a_host_is_not_given_back_by_a_prometheus_that_knows_nothing_yet", remediation::amnesia),
     ("a_person_overrules_automation_in_both_directions", remediation::overruled),
     ("a_frozen_source_is_named_and_changes_nothing", remediation::blind),
+    ("i3_silence_of_every_exporter_is_a_storm_and_takes_no_host_off", remediation::storm),
     ("lost_tasks_hold_the_remediator", remediation::tasks_lost),
     ("a_full_cluster_holds_the_remediator", remediation::cpu_nearly_exhausted),
     ("a_cluster_without_a_leading_master_holds_the_remediator", remediation::no_elected_master),

@@ -230,6 +230,55 @@ pub(crate) fn no_elected_master(lab: &mut Lab) -> Result<()> {
     recover(cluster, deployment, &patient)
 }
 
+/// Every exporter stops at once: the hosts are well, the watching is not. No host
+/// goes off, and what they have in common is told.
+pub(crate) fn storm(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, .. } = parts(lab)?;
+    let all = cluster.hosts();
+    let begin = Timestamp::now();
+    for exporter in &deployment.exporters {
+        exporter.process.signal(Signal::STOP)?;
+    }
+    let told = wait_for("the storm to be told", ALERT_WITHIN, || {
+        let storm = deployment.api("status")?["storm"].take();
+        let fell_sick = storm["fell_sick"].as_array().context("there is no storm")?.len();
+        ensure!(fell_sick == all.len(), "{storm}");
+        Ok(())
+    });
+    // Every host's alert fires by now: what keeps the hosts on is the storm.
+    let fires = wait_for("every host to be a candidate", ALERT_WITHIN, || {
+        for host in &all {
+            let blocked_by = serde_json::to_string(&deployment.host(host)?.blocked_by)?;
+            ensure!(blocked_by.contains("storm"), "{host}: {blocked_by}");
+        }
+        Ok(())
+    });
+    let unchanged = holds_for("every host on", LONG_ENOUGH, || -> Result<()> {
+        ensure!(whitelist(cluster.whitelist())? == all, "the storm changed the file");
+        Ok(())
+    });
+    for exporter in &deployment.exporters {
+        exporter.process.signal(Signal::CONT)?;
+    }
+    told?;
+    fires?;
+    unchanged?;
+    wait_for("the storm to be over", BACK_WITHIN, || {
+        let status = deployment.api("status")?;
+        ensure!(status["storm"].is_null(), "{}", status["storm"]);
+        Ok(())
+    })?;
+    let first = all.first().context("the cluster has hosts")?;
+    recover(cluster, deployment, first)?;
+    for host in &all {
+        let transitions = deployment.host(host)?.transitions;
+        let moved = transitions.iter().any(|transition| transition.time >= begin);
+        ensure!(!moved, "{host} went off and on: {transitions:?}");
+    }
+    Ok(())
+}
+
 /// An alert on the whole cluster, and the rule of the policy that it falls under.
 struct Hold {
     alert: &'static str,
