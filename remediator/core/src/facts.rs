@@ -81,9 +81,10 @@ pub struct Prometheus {
     pub now: Timestamp,
     /// The scrapes of `job="satellite-exporter"`, by the label `host`.
     pub up: BTreeMap<String, Vec<Scrape>>,
-    /// Its alerting rules that carry a `remediate` label.
+    /// All of its alerting rules.
     pub rules: Vec<AlertingRule>,
-    /// What is pending or firing of alerts with a `remediate` label.
+    /// What is pending or firing of alerts that name a host or carry a `remediate`
+    /// label.
     pub active: Vec<ActiveAlert>,
 }
 
@@ -101,6 +102,8 @@ pub struct Scrape {
 pub struct AlertingRule {
     /// The name of its alerts.
     pub name: String,
+    /// The labels that it adds to them, templates as they are written.
+    pub labels: Labels,
     /// Whether its last evaluation failed, and why.
     pub failure: Option<String>,
     /// When it was last evaluated; `None`: not yet.

@@ -10,6 +10,12 @@ use crate::matcher::{Labels, MatcherSet};
 /// The label that marks an alert as one that Satellite may act upon.
 pub const REMEDIATE_LABEL: &str = "remediate";
 
+/// Whether the labels say that Satellite may act upon the alert.
+#[must_use]
+pub fn is_remediated(labels: &Labels) -> bool {
+    labels.get(REMEDIATE_LABEL).is_some_and(|value| !value.is_empty())
+}
+
 /// The whole of what the operator wants.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -58,6 +64,15 @@ impl Policy {
         let takes_off = |rule: &Rule| matches!(rule.action, Action::Off { .. });
         self.rule_for(labels).filter(|rule| takes_off(rule))?;
         Some(labels.get(&self.host_label).map_or("", String::as_str))
+    }
+
+    /// Whether alerts of this name with these labels, as far as a rule of
+    /// Prometheus tells, are made to be acted upon or would be.
+    #[must_use]
+    pub fn concerns(&self, alertname: &str, labels: &Labels) -> bool {
+        let mut labels = labels.clone();
+        labels.insert("alertname".to_owned(), alertname.to_owned());
+        is_remediated(&labels) || self.rule_for(&labels).is_some()
     }
 
     /// The rule of that name, which a reload may have taken away.

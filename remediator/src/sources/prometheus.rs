@@ -18,7 +18,7 @@ use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use satellite_core::{
     facts::{ActiveAlert, AlertingRule, Prometheus, Scrape},
     matcher::Labels,
-    policy::REMEDIATE_LABEL,
+    policy::is_remediated,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
@@ -51,7 +51,8 @@ impl Client {
     }
 
     /// The last scrapes of the exporters, by the label `host_label` (a valid label
-    /// name), and the rules and alerts that carry [`REMEDIATE_LABEL`].
+    /// name), every alerting rule, and the alerts that name a host or may be acted
+    /// upon.
     ///
     /// # Errors
     /// Why there is no answer, as one short line without the URL.
@@ -147,11 +148,10 @@ fn read(scrapes: &Response, rules: &Response, host_label: &str) -> Result<Promet
     for group in groups.groups {
         let evaluated_at = group.last_evaluation;
         for rule in group.rules.into_iter().filter(|rule| rule.kind == "alerting") {
-            if is_remediated(&rule.labels) {
-                answer.rules.push(alerting_rule(&rule, evaluated_at));
-            }
-            let alerts = rule.alerts.into_iter();
-            answer.active.extend(alerts.filter(|it| is_remediated(&it.labels)).map(active));
+            answer.rules.push(alerting_rule(&rule, evaluated_at));
+            let concerns =
+                |it: &RuleAlert| is_remediated(&it.labels) || it.labels.contains_key(host_label);
+            answer.active.extend(rule.alerts.into_iter().filter(concerns).map(active));
         }
     }
     Ok(answer)
@@ -195,10 +195,6 @@ fn instant(seconds: f64) -> Option<Timestamp> {
     Timestamp::from_duration(since_epoch.round(to_milliseconds).ok()?).ok()
 }
 
-fn is_remediated(labels: &Labels) -> bool {
-    labels.get(REMEDIATE_LABEL).is_some_and(|value| !value.is_empty())
-}
-
 /// A rule counts as evaluated since the earlier of two instants. Its own is when
 /// its turn came, which in a slow group is long after the instant whose data the
 /// whole group works on; and Prometheus reads it after the alerts, so it may be
@@ -212,6 +208,7 @@ fn alerting_rule(rule: &Rule, group_evaluated_at: Timestamp) -> AlertingRule {
     let evaluated_at = rule.last_evaluation.min(group_evaluated_at);
     AlertingRule {
         name: rule.name.clone(),
+        labels: rule.labels.clone(),
         failure,
         // Go writes an instant that is not set as the year 1.
         evaluated_at: Some(evaluated_at)

@@ -13,19 +13,76 @@ use jiff::Timestamp;
 use super::Round;
 use crate::{
     document::HostDocument,
-    facts::{ActiveAlert, Prometheus},
+    facts::{ActiveAlert, AlertingRule, Prometheus},
     host::HostName,
+    policy::{Policy, is_remediated},
     time::since,
 };
 
 /// An older scrape says nothing of now.
 pub const MAX_SCRAPE_AGE: Duration = Duration::from_secs(120);
 
-/// The alerts of one Prometheus by their host, made once in a round: every host
-/// that is off asks for its own.
-pub(super) type Complaints<'a> = BTreeMap<&'a str, Vec<&'a ActiveAlert>>;
+/// What one Prometheus that answers has to say, sorted once in a round: every
+/// host that is off asks.
+pub(super) struct Witness<'a> {
+    /// What is pending or firing, by host.
+    pub(super) complaints: BTreeMap<&'a str, Vec<&'a ActiveAlert>>,
+    /// Its rules by the name of their alerts; several may share one.
+    by_name: BTreeMap<&'a str, Vec<&'a AlertingRule>>,
+    /// Why the rules that may take a host off or hold cannot be relied upon.
+    fault: Option<String>,
+    /// The one of those that was evaluated the longest ago.
+    latest: Option<&'a AlertingRule>,
+}
 
-impl Round<'_> {
+impl<'a> Witness<'a> {
+    fn of(answer: &'a Prometheus, policy: &Policy) -> Self {
+        let mut complaints: BTreeMap<&str, Vec<&ActiveAlert>> = BTreeMap::new();
+        for active in &answer.active {
+            if let Some(host) = active.labels.get(&policy.host_label) {
+                complaints.entry(host.as_str()).or_default().push(active);
+            }
+        }
+        let mut by_name: BTreeMap<&str, Vec<&AlertingRule>> = BTreeMap::new();
+        for rule in &answer.rules {
+            by_name.entry(&rule.name).or_default().push(rule);
+        }
+        let concerned =
+            answer.rules.iter().filter(|rule| policy.concerns(&rule.name, &rule.labels));
+        let latest = concerned.clone().min_by_key(|rule| rule.evaluated_at);
+        let none = latest.is_none().then(|| {
+            "has no alerting rule with a remediate label, nor one that the policy names".into()
+        });
+        let fault = none.or_else(|| concerned.clone().find_map(|rule| works(rule).err()));
+        Self { complaints, by_name, fault, latest }
+    }
+
+    /// Whether all that could complain of the host works and has looked since `well`.
+    fn has_looked(&self, document: &HostDocument, well: Timestamp) -> Result<(), String> {
+        let mut of_causes = Vec::new();
+        for (_, _, evidence) in document.alert_causes() {
+            let name = evidence.alertname.as_str();
+            let rules = self.by_name.get(name).ok_or_else(|| {
+                format!(
+                    "has no rule {name} that could complain; if it was renamed or removed, \
+                     `satctl on` gives the host back"
+                )
+            })?;
+            of_causes.extend(rules.iter().copied());
+        }
+        of_causes.iter().try_for_each(|rule| works(rule))?;
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let mut rules = of_causes.into_iter().chain(self.latest);
+        let late = rules.find(|rule| rule.evaluated_at <= Some(well));
+        late.map_or(Ok(()), |rule| {
+            Err(format!("has not evaluated {} since it scraped the host well", rule.name))
+        })
+    }
+}
+
+impl<'a> Round<'a> {
     /// Says which Prometheus cannot be believed, and notes which came back.
     pub(super) fn judge_prometheus(&mut self) {
         let facts = self.facts;
@@ -35,9 +92,10 @@ impl Round<'_> {
                 Ok(answer) => {
                     let former = self.former_memory.prometheus_back.get(url).copied();
                     self.memory.prometheus_back.insert(url.clone(), former.unwrap_or(answer.now));
-                    let complaints = complaints(answer, &self.policy.host_label);
-                    self.complaints.insert(url, complaints);
-                    rules_work(answer)
+                    let witness = Witness::of(answer, self.policy);
+                    let verdict = witness.fault.clone().map_or(Ok(()), Err);
+                    self.witnesses.insert(url, witness);
+                    verdict
                 }
             };
             if let Err(reason) = verdict {
@@ -87,41 +145,35 @@ impl Round<'_> {
         let of_host: &mut BTreeMap<String, Timestamp> =
             self.memory.well_since.entry(host.clone()).or_default();
         of_host.insert(url.to_owned(), well_since);
-        self.no_complaint(url, host)?;
-        rules_work(answer)?;
-        let lost = document
-            .alert_causes()
-            .map(|(_, _, evidence)| &evidence.alertname)
-            .find(|name| !answer.rules.iter().any(|rule| rule.name == **name));
-        if let Some(name) = lost {
-            return Err(format!("has no rule {name} that could complain"));
-        }
-        let evaluated_since = |evaluated: Option<Timestamp>| evaluated > Some(well_since);
-        let late = answer.rules.iter().find(|it| !evaluated_since(it.evaluated_at));
-        late.map_or(Ok(()), |rule| {
-            Err(format!("has not evaluated {} since it scraped the host well", rule.name))
-        })
+        self.no_complaint(url, host, document)?;
+        let witness = self.witnesses.get(url).ok_or("was not asked")?;
+        witness.has_looked(document, well_since)
     }
 
-    fn no_complaint(&self, url: &str, host: &HostName) -> Result<(), String> {
-        let of_host = self.complaints.get(url).and_then(|by_host| by_host.get(host.as_str()));
-        let complaint = of_host.and_then(|complaints| complaints.first());
-        complaint.map_or(Ok(()), |active| {
+    /// Anything that would take the host off again, and whatever took it off, with
+    /// any labels.
+    fn no_complaint(
+        &self,
+        url: &str,
+        host: &HostName,
+        document: &HostDocument,
+    ) -> Result<(), String> {
+        let name = |active: &ActiveAlert| active.labels.get("alertname").cloned();
+        let complains = |active: &ActiveAlert| {
+            let name = name(active);
+            let mut causes = document.alert_causes().map(|(_, _, evidence)| &evidence.alertname);
+            is_remediated(&active.labels)
+                || self.policy.accused(&active.labels).is_some()
+                || causes.any(|cause| Some(cause) == name.as_ref())
+        };
+        let witness = self.witnesses.get(url);
+        let mut of_host =
+            witness.and_then(|it| it.complaints.get(host.as_str())).into_iter().flatten();
+        of_host.find(|active| complains(active)).map_or(Ok(()), |active| {
             let state = if active.firing { "firing" } else { "pending" };
-            let name = active.labels.get("alertname").map_or("an alert", String::as_str);
-            Err(format!("has {name} {state}"))
+            Err(format!("has {} {state}", name(active).unwrap_or_else(|| "an alert".into())))
         })
     }
-}
-
-fn complaints<'a>(answer: &'a Prometheus, host_label: &str) -> Complaints<'a> {
-    let mut by_host = Complaints::new();
-    for active in &answer.active {
-        if let Some(host) = active.labels.get(host_label) {
-            by_host.entry(host.as_str()).or_default().push(active);
-        }
-    }
-    by_host
 }
 
 /// When the host was last scraped, if all of its targets are up and fresh.
@@ -138,15 +190,7 @@ fn scraped(answer: &Prometheus, host: &HostName) -> Result<Timestamp, String> {
     Ok(oldest)
 }
 
-/// Whether a Prometheus could complain at all.
-fn rules_work(answer: &Prometheus) -> Result<(), String> {
-    if answer.rules.is_empty() {
-        return Err("has no alerting rule with a remediate label".into());
-    }
-    for rule in &answer.rules {
-        if let Some(failure) = &rule.failure {
-            return Err(format!("cannot evaluate {}: {failure}", rule.name));
-        }
-    }
-    Ok(())
+fn works(rule: &AlertingRule) -> Result<(), String> {
+    let failed = |failure: &String| Err(format!("cannot evaluate {}: {failure}", rule.name));
+    rule.failure.as_ref().map_or(Ok(()), failed)
 }

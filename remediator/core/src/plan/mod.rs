@@ -426,8 +426,8 @@ struct Round<'a> {
     away_by_attribute: BTreeMap<(String, String), usize>,
     /// Hosts that the leading master lists but does not offer.
     inactive: BTreeSet<&'a str>,
-    /// What each Prometheus that answers has pending or firing, by host.
-    complaints: BTreeMap<&'a str, evidence::Complaints<'a>>,
+    /// What each Prometheus that answers has to say.
+    witnesses: BTreeMap<&'a str, evidence::Witness<'a>>,
     unlistable: BTreeSet<String>,
 }
 
@@ -463,7 +463,7 @@ impl<'a> Round<'a> {
             peers: peers.collect(),
             away_by_attribute: BTreeMap::new(),
             inactive: BTreeSet::new(),
-            complaints: BTreeMap::new(),
+            witnesses: BTreeMap::new(),
             unlistable: BTreeSet::new(),
         }
     }

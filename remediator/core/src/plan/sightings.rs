@@ -176,9 +176,9 @@ pub(super) fn evidence(round: &Round<'_>, sighting: &Sighting<'_>) -> Evidence {
     let alert = sighting.alert;
     let host = alert.labels.get(&round.policy.host_label).map_or("", String::as_str);
     let value = round
-        .complaints
+        .witnesses
         .values()
-        .filter_map(|by_host| by_host.get(host))
+        .filter_map(|witness| witness.complaints.get(host))
         .flatten()
         // Alertmanager may know labels that Prometheus adds on its way out.
         .find(|active| {

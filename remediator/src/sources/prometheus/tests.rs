@@ -44,9 +44,12 @@ async fn an_answer_without_targets_has_its_instant_all_the_same() {
 async fn the_recorded_rules_and_their_alerts_are_read() {
     let answer = look(ok(UP), ok(RULES_OK)).await.unwrap();
     let rules: Vec<_> = answer.rules.iter().map(|rule| rule.name.as_str()).collect();
-    // Neither the Watchdog nor the recording rule: they ask for nothing.
+    // Not the recording rule.
     let remediated = ["NoElectedMaster", "CpuNearlyExhausted", "HostCheckFailed", "ExporterSilent"];
-    assert_eq!(rules, remediated);
+    let alerting = [&remediated[..], &["Plain", "Watchdog"]].concat();
+    assert_eq!(rules, alerting);
+    let labelled = answer.rules.iter().filter(|rule| rule.labels.contains_key("remediate"));
+    assert_eq!(labelled.map(|rule| rule.name.as_str()).collect::<Vec<_>>(), remediated);
     assert!(answer.rules.iter().all(|rule| rule.failure.is_none()));
     // The group of this rule began 1.6 ms before its turn.
     let group_began = at("2026-11-22T00:03:44.707409899Z");
@@ -69,6 +72,18 @@ async fn the_recorded_rules_and_their_alerts_are_read() {
 }
 
 #[tokio::test]
+async fn an_alert_that_names_a_host_is_kept_whatever_else_it_says() {
+    let rules = r#"{"status":"success","data":{"groups":[{
+        "lastEvaluation":"2026-11-22T00:03:45Z","rules":[
+        {"type":"alerting","name":"A","labels":{},"health":"ok","lastEvaluation":"2026-11-22T00:03:45Z",
+         "alerts":[{"labels":{"alertname":"A","host":"h1.example"},"state":"pending","value":"1"},
+                   {"labels":{"alertname":"A"},"state":"firing","value":"1"}]}]}]}}"#;
+    let answer = look(ok(UP), ok(rules)).await.unwrap();
+    let [active] = &answer.active[..] else { panic!("one that concerns a host") };
+    assert_eq!((active.labels["host"].as_str(), active.firing), ("h1.example", false));
+}
+
+#[tokio::test]
 async fn a_failing_rule_and_one_that_waits_for_its_turn_are_told_apart() {
     let answer = look(ok(UP), ok(RULES_FAILING)).await.unwrap();
     let rule = |name: &str| answer.rules.iter().find(|rule| rule.name == name).unwrap();
@@ -78,7 +93,12 @@ async fn a_failing_rule_and_one_that_waits_for_its_turn_are_told_apart() {
     assert!(rule("Ambiguous").evaluated_at.is_some());
     assert_eq!(
         rule("Later"),
-        &AlertingRule { name: "Later".into(), failure: None, evaluated_at: None }
+        &AlertingRule {
+            name: "Later".into(),
+            labels: Labels::from([("remediate".into(), "host".into())]),
+            failure: None,
+            evaluated_at: None
+        }
     );
 }
 

@@ -13,7 +13,7 @@ use crate::{
     State,
     facts::Scrape,
     plan::{Block, plan},
-    policy::Action,
+    policy::{Action, Rule},
     time::earlier,
 };
 
@@ -55,10 +55,10 @@ fn i15_a_host_whose_evidence_is_missing_is_not_given_back() {
         ("cannot evaluate ExporterSilent", |world| {
             world.prometheus[0].rule("ExporterSilent").fails = true;
         }),
-        ("has no rule HostCheckFailed", |world| {
+        ("has no rule HostCheckFailed that could complain; if it was renamed", |world| {
             world.prometheus[0].rules.retain(|rule| rule.name != "HostCheckFailed");
         }),
-        ("has no alerting rule", |world| {
+        ("could complain; if it was renamed or removed, `satctl on`", |world| {
             world.prometheus[0].rules.retain(|rule| rule.name == "Watchdog");
         }),
     ];
@@ -71,6 +71,71 @@ fn i15_a_host_whose_evidence_is_missing_is_not_given_back() {
         world.pass(1800);
         assert!(world.is_off("h1") && !lacks(&world).is_empty(), "{wanted}");
     }
+}
+
+/// h1 is off by a rule of the policy on an alert that has no remediate label.
+fn off_by_an_alert_without_a_label() -> World {
+    let mut world = World::of_hosts(4);
+    let no_wait = Duration::ZERO;
+    world.policy.rules.push(Rule {
+        name: "by-name".into(),
+        matchers: r#"alertname="HostCheckFailed""#.parse().unwrap(),
+        action: Action::Off { fires_for: no_wait, min_off: no_wait },
+    });
+    world.prometheus[0].rule("HostCheckFailed").labelled = false;
+    world.lose("h1");
+    world
+}
+
+#[test]
+fn a_host_that_an_alert_without_a_remediate_label_took_off_is_given_back() {
+    let mut world = off_by_an_alert_without_a_label();
+    world.heal("h1");
+    world.until(600, |world| world.is_on("h1"));
+}
+
+#[test]
+fn an_alert_without_a_remediate_label_that_took_a_host_off_is_a_complaint() {
+    let mut world = off_by_an_alert_without_a_label();
+    world.prometheus[0].rule("HostCheckFailed").waits = 7200;
+    // The rule has another severity now, and the policy none for it: what took the
+    // host off counts by its name.
+    world.policy.rules.pop();
+    clear_the_alertmanagers(&mut world);
+    world.alertmanagers.iter_mut().for_each(|it| it.hears = false);
+    world.pass(90);
+    assert_eq!(lacks(&world), "p1 has HostCheckFailed firing");
+}
+
+#[test]
+fn the_rule_without_a_label_that_took_a_host_off_must_work_and_have_looked() {
+    let mut world = off_by_an_alert_without_a_label();
+    world.heal("h1");
+    world.pass(45);
+    world.prometheus[0].rule("HostCheckFailed").fails = true;
+    world.until(900, |world| lacks(world).contains("cannot evaluate HostCheckFailed"));
+    world.policy.rules.pop();
+    world.pass(60);
+    assert!(lacks(&world).contains("cannot evaluate HostCheckFailed"), "{}", lacks(&world));
+    assert!(!world.is_blind("prometheus/p1"), "no rule of the policy is concerned");
+}
+
+#[test]
+fn a_rule_that_concerns_nobody_may_fail() {
+    let mut world = only_evidence_is_missing(|world| {
+        let rule = world.prometheus[0].rule("DiskFull");
+        (rule.labelled, rule.fails) = (false, true);
+    });
+    world.until(900, |world| world.is_on("h1"));
+    assert!(!world.is_blind("prometheus/p1"));
+}
+
+#[test]
+fn a_prometheus_without_a_rule_that_concerns_anybody_is_blind() {
+    let mut world = World::of_hosts(2);
+    world.prometheus[0].rules.retain(|rule| rule.name == "Watchdog");
+    world.round(ROUND);
+    assert!(world.is_blind("prometheus/p1"));
 }
 
 #[test]

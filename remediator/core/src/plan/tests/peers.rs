@@ -79,6 +79,8 @@ pub(super) struct Rule {
     expression: Expression,
     /// Its `for`.
     pub(super) waits: Seconds,
+    /// Whether it sets the label `remediate`.
+    pub(super) labelled: bool,
     /// Whether it cannot be evaluated from now on.
     pub(super) fails: bool,
     /// Whether its last evaluation failed.
@@ -117,6 +119,7 @@ impl Prometheus {
             name,
             expression,
             waits: 0,
+            labelled: name != "Watchdog",
             fails: false,
             failed: false,
             evaluated: None,
@@ -224,7 +227,8 @@ impl Prometheus {
                 continue;
             }
             active.sent = Some(now);
-            let mut labels = labels(name, subject);
+            let labelled = self.rules.iter().any(|it| it.name == *name && it.labelled);
+            let mut labels = labels_of(name, subject, labelled);
             if *name == "Watchdog" {
                 labels.insert("prometheus".into(), self.name.clone());
             }
@@ -237,25 +241,30 @@ impl Prometheus {
 
     /// What it answers; `None` while it is dead.
     pub(super) fn answer(&self, now: Seconds) -> Option<facts::Prometheus> {
-        let remediates = |name: &str| name != "Watchdog";
         let scrape = |it: &Sample| vec![Scrape { up: it.up, at: at(it.at) }];
         let fresh = self.samples.iter().filter(|(_, it)| now - it.at < LOOKBACK);
-        let rules = self.rules.iter().filter(|rule| remediates(rule.name));
-        let active =
-            self.alerts.iter().filter(|((name, _), it)| remediates(name) && it.resolved.is_none());
+        let labelled = |name: &str| self.rules.iter().any(|it| it.name == name && it.labelled);
+        let active = self.alerts.iter().filter(|((name, _), it)| {
+            it.resolved.is_none() && self.rules.iter().any(|rule| rule.name == *name)
+        });
         self.alive.then(|| facts::Prometheus {
             now: at(now),
             up: fresh.map(|(host, it)| (host.clone(), scrape(it))).collect(),
-            rules: rules
+            rules: self
+                .rules
+                .iter()
                 .map(|rule| AlertingRule {
                     name: rule.name.to_owned(),
+                    labels: Labels::from_iter(
+                        rule.labelled.then(|| ("remediate".to_owned(), "host".to_owned())),
+                    ),
                     failure: rule.failed.then(|| "many-to-many matching".to_owned()),
                     evaluated_at: rule.evaluated.map(at),
                 })
                 .collect(),
             active: active
                 .map(|((name, subject), it)| ActiveAlert {
-                    labels: labels(name, subject),
+                    labels: labels_of(name, subject, labelled(name)),
                     firing: it.firing_since.is_some(),
                     value: "1".into(),
                 })
@@ -275,6 +284,12 @@ pub(super) fn labels(alertname: &str, host: &str) -> Labels {
             labels.insert("remediate".into(), "host".into())
         }
     };
+    labels
+}
+
+fn labels_of(alertname: &str, host: &str, labelled: bool) -> Labels {
+    let mut labels = labels(alertname, host);
+    labels.retain(|name, _| labelled || name != "remediate");
     labels
 }
 

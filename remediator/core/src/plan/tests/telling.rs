@@ -284,7 +284,7 @@ fn i14_no_label_and_no_reason_breaks_out_of_its_line() {
     Before it returns:
       - manual off by o\rps: swap\n  - and more
       - Disk\u{1b}[2JFull\nh1 is on. fires at am1
-      - no Prometheus says that it is well: p1 has no rule Disk\u{1b}[2JFull\nh1 is on. that could complain
+      - no Prometheus says that it is well: p1 has no rule Disk\u{1b}[2JFull\nh1 is on. that could complain; if it was renamed or removed, `satctl on` gives the host back
       - it stays off for min_off, until 2027-01-15T09:10:15Z
     Looked at in every round; the next wait ends 2027-01-15T09:10:15Z.
     "#);
