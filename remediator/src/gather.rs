@@ -12,9 +12,14 @@ use satellite_toolkit::exit::chain;
 
 use crate::{config::Config, merge, sources};
 
-/// How long a master may take for one answer. A list of 10 000 agents is about
-/// 30 MB and takes it a second or two.
-const MESOS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a master may take to say whether it leads: a few hundred bytes that it
+/// has at hand. Every round waits as long for a master that takes the question and
+/// never answers.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the leading master may take to list its agents: 10 000 of them are
+/// about 30 MB and take it a second or two.
+const AGENTS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks every source that the configuration names.
 #[derive(Clone)]
@@ -76,8 +81,8 @@ impl Observer {
     }
 
     async fn list_agents(&self, config: &Config) -> Result<Mesos, MesosError> {
-        let leader = find_leader(&self.mesos, &config.masters, MESOS_TIMEOUT).await?;
-        let agents = leader.agents(&self.mesos, MESOS_TIMEOUT).await?;
+        let leader = find_leader(&self.mesos, &config.masters, LEADER_TIMEOUT).await?;
+        let agents = leader.agents(&self.mesos, AGENTS_TIMEOUT).await?;
         let registered = agents.registered.into_iter().map(|agent| Agent {
             id: agent.id,
             hostname: agent.hostname,

@@ -134,6 +134,24 @@ async fn sources_that_hang_are_given_up_named_and_heal() {
 }
 
 #[tokio::test]
+async fn a_master_that_never_answers_delays_a_round_by_seconds_only() {
+    let world = World::new().await;
+    let hole = Master::start().await;
+    hole.fake.is(Mood::Hangs);
+    let (leader, hole_url) = (world.peers.master.fake.url(), hole.fake.url());
+    world.configure(|config| {
+        let one = format!("masters: [\"{leader}\"]");
+        let config = config.replace(&one, &format!("masters: [\"{leader}\", \"{hole_url}\"]"));
+        config.replace("/store }", "/store, single_writer: true }")
+    });
+    let remediator = world.start_ready().await;
+    let status = remediator.status().await;
+    assert_eq!(status["mesos_leader"], leader.as_str());
+    let took = status["last_round_seconds"].as_f64().unwrap();
+    assert!((1.0..8.0).contains(&took), "{took}");
+}
+
+#[tokio::test]
 async fn a_master_that_follows_or_knows_no_leader_is_no_leader() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
