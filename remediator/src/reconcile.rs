@@ -4,7 +4,11 @@
 //! then is what counts. Nothing is retried inside a round: the next one begins
 //! from the facts of its own time.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use satellite_core::{
@@ -31,6 +35,10 @@ use crate::{
 /// remediator a burden to its sources.
 const MIN_REST: Duration = Duration::from_millis(100);
 
+/// How many new oddities of a kind a round logs, before it only counts them: a
+/// wrong label is wrong in every alert.
+const MAX_TOLD: usize = 20;
+
 /// What readiness calls the wait for the first round: before it nobody knows
 /// which sources are blind.
 pub(crate) const FIRST_ROUND: &str = "round";
@@ -55,9 +63,9 @@ pub(crate) struct Report {
     /// How many hosts may go.
     pub(crate) budget: Budget,
     /// Alerts that name no host.
-    pub(crate) unmatched: Vec<Unmatched>,
+    pub(crate) unmatched: BTreeSet<Unmatched>,
     /// Agents whose names cannot stand in a whitelist.
-    pub(crate) unlistable: Vec<String>,
+    pub(crate) unlistable: BTreeSet<String>,
     /// How often hosts went on or off, by where to and rule.
     pub(crate) transitions: BTreeMap<(What, String), u64>,
     /// Why the last plan was not carried out, if so.
@@ -197,8 +205,8 @@ impl Reconciler {
             holds: plan.holds,
             storm: plan.storm,
             budget: plan.budget,
-            unmatched: plan.unmatched.into_iter().collect(),
-            unlistable: plan.unlistable.into_iter().collect(),
+            unmatched: plan.unmatched,
+            unlistable: plan.unlistable,
             transitions,
             failure,
         };
@@ -220,13 +228,22 @@ impl Reconciler {
     }
 
     fn tell_oddities(&self, former: &Report, plan: &Plan) {
-        for unmatched in plan.unmatched.iter().filter(|it| !former.unmatched.contains(it)) {
-            let Unmatched { alertname, host, near_miss } = unmatched;
+        let mut fresh = plan.unmatched.difference(&former.unmatched);
+        for Unmatched { alertname, host, near_miss } in fresh.by_ref().take(MAX_TOLD) {
             let near_miss = near_miss.as_ref().map(HostName::as_str);
             warn!(alertname, host, near_miss, "An alert names no host of the inventory");
         }
-        for hostname in plan.unlistable.iter().filter(|it| !former.unlistable.contains(it)) {
+        let more = fresh.count();
+        if more > 0 {
+            warn!(more, "More alerts name no host of the inventory; GET /api/v1/status lists them");
+        }
+        let mut fresh = plan.unlistable.difference(&former.unlistable);
+        for hostname in fresh.by_ref().take(MAX_TOLD) {
             warn!(hostname, "An agent's name is no host name: it cannot be listed");
+        }
+        let more = fresh.count();
+        if more > 0 {
+            warn!(more, "More agents' names are no host names; GET /api/v1/status lists them");
         }
         let began = |it: &&HoldStatus| !former.holds.iter().any(|known| known.hold == it.hold);
         for status in plan.holds.iter().filter(began) {

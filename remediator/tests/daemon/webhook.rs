@@ -32,6 +32,22 @@ fn delivery(alerts: &[Labels]) -> Value {
 }
 
 #[tokio::test]
+async fn thousands_of_alerts_with_a_wrong_label_are_counted_and_not_all_logged() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    for number in 0..300 {
+        world.peers.alertmanager.fire(check_failed(&format!("wrong-{number}.lab")));
+    }
+    let line = remediator.wait_for_log("More alerts name no host").await;
+    assert!(line.contains("more="), "{line}");
+    remediator.rounds(3).await;
+    assert_eq!(remediator.status().await["unmatched"].as_array().unwrap().len(), 300);
+    let told = remediator.log().iter().filter(|line| line.contains("An alert names no")).count();
+    // Whatever of them the first rounds saw; none is told twice.
+    assert!((20..=100).contains(&told), "{told}");
+}
+
+#[tokio::test]
 async fn what_is_no_delivery_of_version_4_is_refused_with_a_reason_and_counted() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
