@@ -18,11 +18,14 @@ use std::{
 use jiff::Timestamp;
 use satellite_core::{HostName, time::earlier};
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Appends that may wait for the disk. One more delivery is refused, and its
-/// sender tries again: at 1 000 alerts each these would be some 100 MB.
+/// sender tries again.
 const QUEUE: usize = 128;
+/// Bytes that may wait for the disk, for the same reason: one delivery may be 8 MiB.
+/// What is larger than all of it waits until it is alone.
+const QUEUE_BYTES: u32 = 64 * 1024 * 1024;
 /// A file that has grown beyond this is put aside.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Files that were put aside and are kept: about half a GiB in all.
@@ -88,16 +91,27 @@ pub(crate) enum JournalError {
 struct Append {
     lines: Vec<u8>,
     done: oneshot::Sender<Result<(), JournalError>>,
+    /// Its share of [`QUEUE_BYTES`], until it is written.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Append {
-    /// The entries as lines, and where their writer says what became of them.
-    fn of(entries: &[Entry]) -> (Self, oneshot::Receiver<Result<(), JournalError>>) {
-        let mut lines = Vec::new();
-        entries.iter().for_each(|entry| entry.write_to(&mut lines));
+    /// The lines as the writer takes them, and where it says what became of them.
+    fn of(
+        lines: Vec<u8>,
+        place: OwnedSemaphorePermit,
+    ) -> (Self, oneshot::Receiver<Result<(), JournalError>>) {
         let (done, outcome) = oneshot::channel();
-        (Self { lines, done }, outcome)
+        (Self { lines, done, _place: place }, outcome)
     }
+}
+
+/// The entries as lines, and how many bytes of the queue they take.
+fn lines_of(entries: &[Entry]) -> (Vec<u8>, u32) {
+    let mut lines = Vec::new();
+    entries.iter().for_each(|entry| entry.write_to(&mut lines));
+    let bytes = u32::try_from(lines.len()).unwrap_or(u32::MAX).min(QUEUE_BYTES);
+    (lines, bytes)
 }
 
 /// What to read of the journal.
@@ -116,6 +130,8 @@ pub(crate) struct Query {
 pub(crate) struct Journal {
     folder: Arc<PathBuf>,
     appends: mpsc::Sender<Append>,
+    /// The bytes that may still be queued.
+    room: Arc<Semaphore>,
 }
 
 impl Journal {
@@ -132,13 +148,20 @@ impl Journal {
                 path: folder.join(FILE_NAME),
                 source,
             })?;
-        Ok((Self { folder: Arc::new(folder.to_owned()), appends }, thread))
+        Ok((Self::on(folder.to_owned(), appends), thread))
+    }
+
+    fn on(folder: PathBuf, appends: mpsc::Sender<Append>) -> Self {
+        let room = Semaphore::new(QUEUE_BYTES as usize);
+        Self { folder: Arc::new(folder), appends, room: Arc::new(room) }
     }
 
     /// Appends what was done and waits until it is on disk. It waits for a place
     /// in the queue, too: nobody would say it again.
     pub(crate) async fn append(&self, entries: &[Entry]) -> Result<(), JournalError> {
-        let (append, outcome) = Append::of(entries);
+        let (lines, bytes) = lines_of(entries);
+        let place = Arc::clone(&self.room).acquire_many_owned(bytes).await;
+        let (append, outcome) = Append::of(lines, place.map_err(|_| JournalError::Closed)?);
         self.appends.send(append).await.map_err(|_| JournalError::Closed)?;
         outcome.await.map_err(|_| JournalError::Closed)?
     }
@@ -146,7 +169,9 @@ impl Journal {
     /// Appends what comes from outside and waits until it is on disk; refuses it
     /// where too much waits already, since its sender tries again.
     pub(crate) async fn take(&self, entry: &Entry) -> Result<(), JournalError> {
-        let (append, outcome) = Append::of(std::slice::from_ref(entry));
+        let (lines, bytes) = lines_of(std::slice::from_ref(entry));
+        let place = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+        let (append, outcome) = Append::of(lines, place.map_err(|_| JournalError::Full)?);
         self.appends.try_send(append).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => JournalError::Full,
             mpsc::error::TrySendError::Closed(_) => JournalError::Closed,
@@ -260,18 +285,27 @@ impl Writer {
         written
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
-        for number in (1..KEPT_FILES).rev() {
-            match fs::rename(aside(&self.folder, number), aside(&self.folder, number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+    /// Frees the first place of those put aside. Only what stands before the first
+    /// gap moves on; without a gap the oldest file is overwritten.
+    fn make_place(&self) -> io::Result<()> {
+        let mut last = 1;
+        while last < KEPT_FILES && aside(&self.folder, last).try_exists()? {
+            last += 1;
         }
+        (1..last).rev().try_for_each(|number| {
+            fs::rename(aside(&self.folder, number), aside(&self.folder, number + 1))
+        })
+    }
+
+    /// Puts the full file aside and begins a new one. Any step may fail, and the
+    /// next append tries again: a file moves on only where the next place is needed,
+    /// so that no number of attempts loses more than the oldest one.
+    fn rotate(&mut self) -> io::Result<()> {
         let path = self.folder.join(FILE_NAME);
-        match fs::rename(&path, aside(&self.folder, 1)) {
-            // An earlier attempt got as far as this, or somebody took it away.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // Else an earlier attempt got as far as this, or somebody took it away.
+        if path.try_exists()? {
+            self.make_place()?;
+            fs::rename(&path, aside(&self.folder, 1))?;
         }
         self.file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
         self.bytes = 0;
@@ -349,7 +383,7 @@ mod tests {
     #[tokio::test]
     async fn i34_while_deliveries_are_refused_what_was_done_waits_for_a_place() {
         let (appends, mut queue) = mpsc::channel(1);
-        let journal = Journal { folder: Arc::new(PathBuf::new()), appends };
+        let journal = Journal::on(PathBuf::new(), appends);
         let (first, second) = (entry(1), [entry(2)]);
         let mut taken = Box::pin(journal.take(&first));
         assert!(futures::poll!(&mut taken).is_pending(), "it waits for the disk");
@@ -363,6 +397,54 @@ mod tests {
             }
         }
         assert!(taken.await.is_ok() && done.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_delivery_is_refused_where_too_many_bytes_wait_for_the_disk() {
+        let (appends, mut queue) = mpsc::channel(QUEUE);
+        let journal = Journal::on(PathBuf::new(), appends);
+        let large = "x".repeat(QUEUE_BYTES as usize);
+        let large = Entry::new(at(0), "test", serde_json::json!({"p": large}));
+        let mut taken = Box::pin(journal.take(&large));
+        assert!(futures::poll!(&mut taken).is_pending(), "alone it has a place");
+        assert!(matches!(journal.take(&entry(1)).await, Err(JournalError::Full)));
+        let done = [entry(2)];
+        let mut done = Box::pin(journal.append(&done));
+        assert!(futures::poll!(&mut done).is_pending(), "what was done waits");
+        queue.recv().await.unwrap().done.send(Ok(())).unwrap();
+        assert!(taken.await.is_ok());
+        tokio::select! {
+            _ = &mut done => panic!("nobody has written it"),
+            append = queue.recv() => append.unwrap().done.send(Ok(())).unwrap(),
+        }
+        assert!(done.await.is_ok());
+    }
+
+    #[test]
+    fn putting_aside_again_after_a_failure_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(folder.path()).unwrap();
+        let put_aside = |writer: &mut Writer, number: i64| {
+            let mut line = Vec::new();
+            entry(number).write_to(&mut line);
+            writer.write(&line).unwrap();
+            writer.rotate().unwrap();
+        };
+        for number in 0..i64::try_from(KEPT_FILES).unwrap() {
+            put_aside(&mut writer, number);
+        }
+        // As if the new file could not be made, several times over.
+        for _ in 0..3 {
+            fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+            writer.rotate().unwrap();
+        }
+        let (journal, _thread) = Journal::open(folder.path()).unwrap();
+        let query = Query { limit: 99, ..Query::default() };
+        assert_eq!(numbers(&journal.read(&query).unwrap()), [7, 6, 5, 4, 3, 2, 1, 0]);
+        // As if the full file could not be moved after two others were.
+        fs::remove_file(aside(folder.path(), 3)).unwrap();
+        put_aside(&mut writer, 8);
+        assert_eq!(numbers(&journal.read(&query).unwrap()), [8, 7, 6, 4, 3, 2, 1, 0]);
     }
 
     #[tokio::test]
