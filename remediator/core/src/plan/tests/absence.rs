@@ -81,6 +81,21 @@ fn an_alert_that_ran_out_is_gone_once_a_watchdog_was_sent_after_its_end() {
 }
 
 #[test]
+fn an_alert_that_goes_just_before_it_would_run_out_is_not_taken_for_resolved() {
+    let mut world = patient(4);
+    for url in ["am1", "am2"] {
+        world.tell_only(url, "DiskFull", "h1");
+    }
+    world.pass(EXPIRY - 45);
+    for url in ["am1", "am2"] {
+        world.resolve_only(url, "DiskFull", "h1");
+    }
+    world.round(ROUND);
+    assert!(doubts(&world), "clocks differ by so much:\n{}", world.tell());
+    world.until(45 + RESEND_DELAY + 120, |world| world.is_on("h1"));
+}
+
+#[test]
 fn a_watchdog_that_runs_out_later_than_the_alert_proves_nothing() {
     let mut world = patient(4);
     world.lose("h1");
