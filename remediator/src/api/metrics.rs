@@ -111,6 +111,11 @@ fn round_families(app: &App) -> Vec<Family> {
         "How long the last round took",
         report.took.as_secs_f64(),
     ));
+    families.push(gauge(
+        "satellite_hosts_unlistable",
+        "Names of agents that cannot stand in a whitelist, so that Mesos never offers them",
+        float(report.unlistable.len()),
+    ));
     let help = "Whether a source of facts cannot be believed";
     let mut blind = Family::new("satellite_source_blind", help, Kind::Gauge);
     for source in status::status(app).sources {

@@ -28,6 +28,8 @@ pub(super) struct Status {
     pub(super) pause: Option<Pause>,
     pub(super) dry_run: bool,
     pub(super) unmatched: Vec<UnmatchedView>,
+    /// What agents registered with that cannot stand in a whitelist.
+    pub(super) unlistable: Vec<String>,
     pub(super) whitelist: WhitelistView,
     pub(super) last_round: Option<Timestamp>,
     last_round_seconds: f64,
@@ -131,6 +133,7 @@ pub(super) fn status(app: &App) -> Status {
         pause: app.ledger.read().automation.pause.clone(),
         dry_run: config.policy.dry_run,
         unmatched: unmatched(app, &report),
+        unlistable: report.unlistable.iter().cloned().collect(),
         whitelist: whitelist(app, &config),
         last_round: report.at,
         last_round_seconds: report.took.as_secs_f64(),

@@ -40,6 +40,16 @@ async fn every_host_and_master_is_discovered_with_its_labels_also_when_it_is_dea
 }
 
 #[tokio::test]
+async fn an_agent_whose_name_cannot_be_listed_is_shown_and_counted() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    assert_eq!(remediator.metric("satellite_hosts_unlistable").await, Some(0.0));
+    world.peers.master.lists(&["h1.lab", "h2_lab", "-h3"]);
+    remediator.wait_for_metric("satellite_hosts_unlistable", 2.0).await;
+    assert_eq!(remediator.status().await["unlistable"], json!(["-h3", "h2_lab"]));
+}
+
+#[tokio::test]
 async fn its_metrics_pass_promtool_check_metrics_which_must_be_installed() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
