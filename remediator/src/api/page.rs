@@ -1,146 +1,359 @@
-//! The page at `/`: what a person wants to see first. No script, no request but
-//! its own.
+//! The page at `/`: what a person wants to see first, on a wall, a desk or a
+//! phone. First what keeps automation from acting, then the numbers, then the
+//! hosts that are not as they should be.
+//!
+//! No script, no request but its own, and nothing to press: commands are
+//! `satctl`'s, which asks for a reason.
+
+use std::cmp::Reverse;
 
 use axum::extract::State;
-use maud::{DOCTYPE, Markup, html};
-use satellite_core::Verdict;
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use satellite_core::{
+    HostDocument, HostName, Verdict,
+    document::{Pause, Record, What},
+    time::{brief, since},
+};
 
-use super::{App, hosts, status};
+use super::{
+    App, hosts,
+    status::{self, BudgetView, HoldView, Status, StormView, WhitelistView},
+};
 
-const STYLE: &str = "
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-h1 small { font-weight: normal; opacity: .6; font-size: .6em; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8884; }
-.bad { color: #c22; font-weight: 600; } .good { color: #283; }
-pre { white-space: pre-wrap; margin: 0; font: inherit; }
-";
+const STYLE: &str = include_str!("page.css");
+
+/// The newest changes that are shown: as many as a screen has lines to spare.
+const TRANSITIONS_SHOWN: usize = 20;
+
+/// Hosts of each list that are shown. More are no page but a table, which
+/// `satctl hosts` prints.
+const HOSTS_SHOWN: usize = 100;
+
+/// Names in one sentence; a storm may have all the hosts there are.
+const NAMES_SHOWN: usize = 12;
 
 /// Shows the page.
 pub(super) async fn show(State(app): State<App>) -> Markup {
     let status = status::status(&app);
+    let now = app.clock.now().wall;
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta name="viewport" content="width=device-width";
+                meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="refresh" content="15";
-                title { "Satellite " (status.cluster) }
-                style { (maud::PreEscaped(STYLE)) }
+                title { (mode(&status).1) " · Satellite " (status.cluster) }
+                style { (PreEscaped(STYLE)) }
             }
-            body {
-                h1 { "Satellite " small { (status.cluster) } }
-                (overview(&status))
-                (special_hosts(&app))
-                (sources(&status))
-                p { a href="/metrics" { "metrics" } " · " a href="/api/v1/status" { "status" }
-                    " · " a href="/api/v1/hosts" { "hosts" } " · " a href="/api/v1/journal" { "journal" } }
-            }
-        }
-    }
-}
-
-fn overview(status: &status::Status) -> Markup {
-    let budget = &status.budget;
-    html! {
-        table {
-            tr { th { "Hosts" } td { (status.hosts.on) " on, " (status.hosts.off) " off" } }
-            tr { th { "Leading master" } td {
-                @match &status.mesos_leader {
-                    Some(leader) => (leader),
-                    None if status.last_round.is_none() => "not asked yet",
-                    None => span.bad { "none known: nothing is taken off and nothing given back" },
+            body { div.page {
+                (header(&status, now))
+                (notices(&status))
+                (figures(&status))
+                div.columns {
+                    main { (special_hosts(&app, now)) (transitions(&app)) }
+                    aside { (sources(&status, now)) (unmatched(&status)) }
+                }
+                footer {
+                    a href="/api/v1/status" { "status" } a href="/api/v1/hosts" { "hosts" }
+                    a href="/api/v1/journal" { "journal" } a href="/metrics" { "metrics" }
+                    "All times are UTC."
                 }
             } }
-            @if status.last_round.is_some() {
-                tr { th { "Budget" } td {
-                    (budget.away) " of " (budget.inventory) " hosts are away, " (budget.limit)
-                    " may be; " (budget.remaining) " more may go now"
-                } }
-            }
-            tr { th { "Whitelist" } td { (whitelist(&status.whitelist)) } }
-            @for hold in &status.holds {
-                tr { th { "Hold" } td {
-                    span.bad[hold.blocks] { (hold.alertname) } " (rule " (hold.rule) ") since "
-                    (format!("{:.0}", hold.since)) ": " (hold.note)
-                } }
+        }
+    }
+}
+
+/// The one word for how it is, and how bad that is. What stops most comes first.
+fn mode(status: &Status) -> (&'static str, &'static str) {
+    let is_blind = status.sources.iter().any(|source| source.blind);
+    match status {
+        Status { last_round: None, .. } => ("warn", "Starting"),
+        Status { failure: Some(_), .. } => ("bad", "Cannot record"),
+        Status { dry_run: true, .. } => ("warn", "Dry run"),
+        Status { mesos_leader: None, .. } => ("bad", "No leading master"),
+        Status { storm: Some(_), .. } => ("bad", "Storm"),
+        Status { pause: Some(_), .. } => ("warn", "Paused"),
+        Status { holds, .. } if holds.iter().any(|hold| hold.blocks) => ("warn", "Holding"),
+        _ if is_blind => ("bad", "Partly blind"),
+        _ => ("good", "At work"),
+    }
+}
+
+fn header(status: &Status, now: Timestamp) -> Markup {
+    let (class, word) = mode(status);
+    html! {
+        header {
+            h1 { "Satellite " span { (status.cluster) } }
+            p.mode.(class) { (word) }
+            p.soft { "leading master " @match &status.mesos_leader {
+                Some(leader) => code { (leader) },
+                None if status.last_round.is_none() => "not asked yet",
+                None => "none known: nothing is taken off and nothing given back",
+            } }
+            (instant(now))
+        }
+    }
+}
+
+/// An instant, to its second.
+fn instant(at: Timestamp) -> Markup {
+    html! { time datetime=(format!("{at:.0}")) { (at.strftime("%Y-%m-%d %H:%M:%S")) } }
+}
+
+/// What keeps automation from acting as it would.
+fn notices(status: &Status) -> Markup {
+    let whitelist = &status.whitelist;
+    html! {
+        div.notices {
+            @if status.dry_run {
+                p.notice.warn {
+                    strong { "Dry run." }
+                    span { "All is decided and shown, nothing is done: neither the store nor the \
+                            whitelist is written, and commands are refused." }
+                }
             }
             @if let Some(failure) = &status.failure {
-                tr { th { "Store" } td.bad { (failure) } }
+                p.notice.bad { strong { "The store does not take what is decided." } span { (failure) } }
             }
-            @for alert in &status.unmatched {
-                tr { th { "Unmatched" } td {
-                    (alert.alertname) " names " code { (alert.host) } ", which is not in the inventory"
-                    @if let Some(near) = &alert.near_miss { "; this host is " code { (near) } }
-                } }
+            @if let Some(failure) = &whitelist.failure {
+                p.notice.bad { strong { "The whitelist cannot be kept." } span { (failure) } }
+            }
+            @if !whitelist.kept.is_empty() {
+                p.notice.bad {
+                    strong { "The whitelist is at its floor." }
+                    span { "It keeps hosts that should be off, since too few would be left: "
+                           (enumerated(&whitelist.kept)) "." }
+                }
+            }
+            @if let Some(storm) = &status.storm { (storm_notice(storm)) }
+            @if let Some(pause) = &status.pause { (pause_notice(pause)) }
+            @for hold in &status.holds { (hold_notice(hold)) }
+        }
+    }
+}
+
+fn storm_notice(storm: &StormView) -> Markup {
+    html! {
+        div.notice.bad {
+            strong { "Storm." }
+            span {
+                "Nobody is taken off since " (instant(storm.since)) ": " (storm.fell_sick.len())
+                " hosts fell sick together, " (storm.still_sick) " are still; "
+                (storm.threshold) " make a storm."
+            }
+            @if !storm.shared.is_empty() {
+                p { "They share " @for (index, shared) in storm.shared.iter().take(NAMES_SHOWN).enumerate() {
+                    @if index > 0 { ", " }
+                    code { (shared.attribute) "=" (shared.value) } " (" (shared.hosts) ")"
+                } "." }
+            }
+            @if !storm.fell_sick.is_empty() { p.host { (enumerated(&storm.fell_sick)) } }
+            @if let Some(at) = storm.calm_at {
+                p { "Calm at " (instant(at)) " at the earliest, once few are still sick; or at once by "
+                    code { "satctl resume" } "." }
             }
         }
     }
 }
 
-fn whitelist(whitelist: &status::WhitelistView) -> Markup {
+fn pause_notice(pause: &Pause) -> Markup {
     html! {
-        code { (whitelist.file) }
-        @match whitelist.merged_at {
-            Some(at) => { ": " (whitelist.hosts) " hosts, checked " (format!("{at:.0}")) },
-            None => { ": not written since the start" },
+        p.notice.warn {
+            strong { "Paused." }
+            span {
+                "Nobody is taken off" @if pause.all { " or given back" } " until "
+                (instant(pause.until)) ", says " (pause.by) ": " (pause.reason)
+            }
         }
-        @if let Some(failure) = &whitelist.failure { ". " span.bad { (failure) } }
+    }
+}
+
+fn hold_notice(hold: &HoldView) -> Markup {
+    let (class, word) = if hold.blocks { ("warn", "Hold.") } else { ("", "Hold, lifted.") };
+    html! {
+        p.notice.(class) {
+            strong { (word) }
+            span {
+                (hold.alertname) " (rule " (hold.rule) ") since " (instant(hold.since)) ": " (hold.note)
+                @if let Some(until) = hold.blocks_until { "; until " (instant(until)) " at the latest" }
+            }
+        }
+    }
+}
+
+/// The first names of a list.
+fn enumerated(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown}, and {more} more"),
+    }
+}
+
+fn figures(status: &Status) -> Markup {
+    html! {
+        dl.figures {
+            div {
+                dt { "Hosts" }
+                dd.number { (status.hosts.on) " on" small { (status.hosts.off) " off" } }
+                @if let Some(at) = status.last_round { dd { p { "last looked at " (instant(at)) } } }
+            }
+            div {
+                dt { "Budget" }
+                @if status.last_round.is_some() { (budget(&status.budget)) }
+                @else { dd { "not known yet" } }
+            }
+            div { dt { "Whitelist" } (whitelist(&status.whitelist)) }
+        }
+    }
+}
+
+fn budget(budget: &BudgetView) -> Markup {
+    let used = (budget.away * 100).checked_div(budget.limit).unwrap_or(100).min(100);
+    html! {
+        dd {
+            div.number { (budget.away) small { " of " (budget.limit) " that may be away" } }
+            div.bar.full[budget.remaining == 0] { i style=(format!("--used:{used}%")) {} }
+            p { (budget.remaining) " more may go now; " (budget.offs_last_hour) " of "
+                (budget.max_off_per_hour) " taken off within the hour; " (budget.inventory) " hosts in all" }
+        }
+    }
+}
+
+fn whitelist(whitelist: &WhitelistView) -> Markup {
+    html! {
+        dd {
+            @match whitelist.merged_at {
+                Some(at) => {
+                    div.number { (whitelist.hosts) small { " hosts" } }
+                    p { "checked " (instant(at)) }
+                },
+                None => p { "not written since the start" },
+            }
+            p { code { (whitelist.file) } }
+        }
     }
 }
 
 /// The hosts that are off, and those that are on although something speaks
 /// against it.
-fn special_hosts(app: &App) -> Markup {
-    let now = app.clock.now().wall;
+fn special_hosts(app: &App, now: Timestamp) -> Markup {
     let report = app.report();
     let documents = app.ledger.read();
     let blocked = |host| report.outlooks.get(host).is_some_and(|it| !it.blocked_by.is_empty());
     let (mut off, mut kept) = (Vec::new(), Vec::new());
     for (host, document) in &documents.hosts {
         match document.verdict() {
-            Verdict::Off => off.push(hosts::view(host, document, &report, now)),
-            Verdict::On if blocked(host) => kept.push(hosts::view(host, document, &report, now)),
+            Verdict::Off => off.push((host, document)),
+            Verdict::On if blocked(host) => kept.push((host, document)),
             Verdict::On => {}
         }
     }
+    let told = |hosts: &[(&HostName, &HostDocument)]| {
+        let shown = hosts.iter().take(HOSTS_SHOWN);
+        html! {
+            @for (host, document) in shown { (card(&hosts::view(host, document, &report, now), now)) }
+            @if hosts.len() > HOSTS_SHOWN {
+                p.soft { "and " (hosts.len() - HOSTS_SHOWN) " more: " code { "satctl hosts" } }
+            }
+        }
+    };
     html! {
-        h2 { "Off" }
-        @if documents.hosts.is_empty() { p { "No host is known yet." } }
-        @else if off.is_empty() { p.good { "Every host is on." } }
-        @else { (told(&off)) }
-        @if !kept.is_empty() { h2 { "Kept on" } (told(&kept)) }
+        section {
+            h2 { "Off " span { (off.len()) } }
+            @if documents.hosts.is_empty() { p.soft { "No host is known yet." } }
+            @else if off.is_empty() { p.good { "Every host is on." } }
+            (told(&off))
+        }
+        @if !kept.is_empty() {
+            section { h2 { "Kept on " span { "although something speaks against it" } } (told(&kept)) }
+        }
     }
 }
 
-fn told(hosts: &[hosts::HostView]) -> Markup {
+/// One host, in the words of its explanation: a line that begins with a dash is
+/// a reason, any other a heading for what follows it.
+fn card(host: &hosts::HostView, now: Timestamp) -> Markup {
     html! {
-        table {
-            @for host in hosts {
-                tr {
-                    th { a href=(format!("/api/v1/hosts/{}", host.host)) { (host.host) } }
-                    td { pre { (host.explain) } }
+        article.card {
+            h3 {
+                a.host href=(format!("/api/v1/hosts/{}", host.host)) { (host.host) }
+                @if let Some(at) = host.off_since { span { "off for " (brief(since(at, now))) } }
+            }
+            @for line in host.explain.lines() {
+                @match line.strip_prefix("  - ") {
+                    Some(reason) => ul { li { (reason) } },
+                    None => p { (line) },
                 }
             }
         }
     }
 }
 
-fn sources(status: &status::Status) -> Markup {
+/// Who went off or on lately, over all hosts.
+fn transitions(app: &App) -> Markup {
+    let documents = app.ledger.read();
+    let changes = documents.hosts.iter().flat_map(|(host, document)| {
+        let changes = document.transitions.iter();
+        changes.filter(|it| matches!(it.what, What::On | What::Off)).map(move |it| (host, it))
+    });
+    let mut newest: Vec<(&HostName, &Record)> = changes.collect();
+    let age = |(host, record): &(&HostName, &Record)| (Reverse(record.time), (*host).clone());
+    if newest.len() > TRANSITIONS_SHOWN {
+        // There may be a million of them, and a whole sort would hold up commands.
+        newest.select_nth_unstable_by_key(TRANSITIONS_SHOWN, |(_, record)| Reverse(record.time));
+        newest.truncate(TRANSITIONS_SHOWN);
+    }
+    newest.sort_by_cached_key(age);
     html! {
-        h2 { "Sources" }
-        table {
-            @for source in &status.sources {
-                tr { th { (source.source) } td {
-                    @match &source.reason {
-                        Some(reason) => {
-                            span.bad { "blind" }
-                            @if let Some(since) = source.since { " since " (format!("{since:.0}")) }
-                            ": " (reason)
-                        },
-                        None => span.good { "sees" },
+        section {
+            h2 { "Last changes" }
+            @if newest.is_empty() { p.soft { "None yet." } }
+            table { @for (host, record) in newest {
+                tr {
+                    td { (instant(record.time)) }
+                    td.host { (host) }
+                    td.what { @if record.what == What::Off { span.bad { "off" } } @else { span.good { "on" } } }
+                    td { (record.reason) " " span.soft { (record.by) } }
+                }
+            } }
+        }
+    }
+}
+
+/// Every source is asked in every round, so that the last one says how fresh it is.
+fn sources(status: &Status, now: Timestamp) -> Markup {
+    html! {
+        section {
+            h2 { "Sources" }
+            ul.sources { @for source in &status.sources {
+                @match (&source.reason, status.last_round) {
+                    (Some(reason), _) => li.bad {
+                        strong { (source.source) }
+                        small { "blind" @if let Some(at) = source.since { " for " (brief(since(at, now))) }
+                                ": " (reason) }
+                    },
+                    (None, Some(at)) => li.good {
+                        strong { (source.source) } small { "seen " (brief(since(at, now))) " ago" }
+                    },
+                    (None, None) => li.soft { strong { (source.source) } small { "not asked yet" } },
+                }
+            } }
+        }
+    }
+}
+
+fn unmatched(status: &Status) -> Markup {
+    html! {
+        @if !status.unmatched.is_empty() {
+            section {
+                h2 { "Alerts about no host that is known" }
+                ul.sources { @for alert in status.unmatched.iter().take(HOSTS_SHOWN) {
+                    li.warn {
+                        strong { (alert.alertname) } small { "names " code { (alert.host) }
+                        @if let Some(near) = &alert.near_miss { "; is it " code { (near) } "?" } }
                     }
                 } }
             }

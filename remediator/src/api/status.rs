@@ -58,8 +58,8 @@ pub(super) struct BudgetView {
     pub(super) limit: usize,
     pub(super) away: usize,
     pub(super) remaining: usize,
-    offs_last_hour: usize,
-    max_off_per_hour: usize,
+    pub(super) offs_last_hour: usize,
+    pub(super) max_off_per_hour: usize,
     min_hosts: usize,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct HoldView {
     pub(super) since: Timestamp,
     pub(super) blocks: bool,
     pub(super) note: String,
-    blocks_until: Option<Timestamp>,
+    pub(super) blocks_until: Option<Timestamp>,
 }
 
 /// Many hosts fall sick together.
@@ -107,7 +107,7 @@ pub(super) struct WhitelistView {
     hash: String,
     pub(super) hosts: usize,
     pub(super) merged_at: Option<Timestamp>,
-    kept: Vec<String>,
+    pub(super) kept: Vec<String>,
     foreign_edits: u64,
     /// Why it could not be read or written the last time, if so.
     pub(super) failure: Option<String>,

@@ -153,6 +153,69 @@ async fn the_page_names_a_sick_host_that_is_kept_on_and_what_keeps_it() {
 }
 
 #[tokio::test]
+async fn the_page_tells_who_paused_automation_why_and_until_when() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    assert!(remediator.get("/").await.text.contains("At work"));
+    let pause = json!({"all": true, "reason": "switch <swap>", "ttl": "1h"}).to_string();
+    let request = remediator.request("POST", "/api/v1/pause");
+    let request = request.header("content-type", "application/json").body(pause);
+    assert_eq!(remediator.send(request).await.status, 200);
+    let page = remediator.get("/").await.text;
+    for part in ["Paused", "Nobody is taken off or given back until", "switch &lt;swap&gt;"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_loudly_that_it_is_a_dry_run() {
+    let world = World::new().await;
+    world.configure(|config| config.replace("policy:", "policy:\n  dry_run: true"));
+    let remediator = world.start().await;
+    remediator.rounds(1).await;
+    let page = remediator.get("/").await.text;
+    assert!(page.contains("Dry run") && page.contains("nothing is done"), "{page}");
+}
+
+#[tokio::test]
+async fn the_page_names_a_storm_and_what_its_hosts_share() {
+    let world = World::new().await;
+    world.configure(|config| {
+        config.replace("policy:", "policy:\n  storm: { threshold: '30%', within: 5m, calm: 10m }")
+    });
+    let remediator = world.start_ready().await;
+    for host in ["h1.lab", "h2.lab", "h3.lab"] {
+        world.peers.prometheus.scrapes(host, false);
+    }
+    remediator.wait_for_metric("satellite_storm_active", 1.0).await;
+    let page = remediator.get("/").await.text;
+    for part in ["Storm", "h1.lab, h2.lab, h3.lab", "rack=r1", "Calm at", "satctl resume"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_the_twenty_newest_changes_of_all_hosts_newest_first() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    for number in 1..=21 {
+        let said = json!({"state": if number % 2 == 1 { "off" } else { "on" }, "reason": format!("change-{number}.")});
+        let path = format!("/api/v1/hosts/h1.lab/events/{number}");
+        assert_eq!(remediator.put(&path, &said).await.status, 201);
+        remediator.rounds(1).await;
+    }
+    let said = json!({"state": "off", "reason": "change-22."});
+    assert_eq!(remediator.put("/api/v1/hosts/h2.lab/events/e", &said).await.status, 201);
+    let page = remediator.get("/").await.text;
+    let (_, changes) = page.split_once("Last changes").unwrap();
+    let (changes, _) = changes.split_once("</table>").unwrap();
+    let at = |number| changes.find(&format!("change-{number}."));
+    assert!(at(22) < at(21) && at(21) < at(20), "{changes}");
+    assert_eq!(changes.matches("<tr>").count(), 20);
+    assert!(at(1).is_none() && at(22).is_some(), "{changes}");
+}
+
+#[tokio::test]
 async fn the_page_promises_nothing_before_anything_is_known() {
     let world = World::new().await;
     world.peers.all_are(Mood::Hangs);
