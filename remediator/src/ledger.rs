@@ -17,7 +17,10 @@ use satellite_toolkit::exit::chain;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tracing::warn;
 
-use crate::store::{Store, StoreError, Write};
+use crate::{
+    store::{Store, StoreError, Write},
+    tally::Tally,
+};
 
 /// Below this path lies one document per host, named by it.
 const HOSTS: &str = "whitelist/";
@@ -79,6 +82,8 @@ pub(crate) struct Ledger {
     revision: watch::Sender<u64>,
     /// Whether a write failed: it may still have reached the disk.
     in_doubt: AtomicBool,
+    /// What was written, counted by whoever wrote it.
+    pub(crate) tally: Tally,
 }
 
 impl Ledger {
@@ -91,6 +96,7 @@ impl Ledger {
             documents: RwLock::new(documents),
             turn: Mutex::new(()),
             in_doubt: AtomicBool::new(false),
+            tally: Tally::default(),
         })
     }
 

@@ -14,6 +14,7 @@
 //! | [`store`] | where documents are kept |
 //! | [`journal`] | the audit record of this instance |
 //! | [`merge`] | writes the whitelist file, and nothing else does |
+//! | [`tally`] | how often hosts went on or off |
 //! | [`api`] | webhook, REST, service discovery, metrics, page |
 
 mod api;
@@ -28,6 +29,7 @@ mod merge;
 mod reconcile;
 mod sources;
 mod store;
+mod tally;
 
 pub use args::Args;
 pub use daemon::run;

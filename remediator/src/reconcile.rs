@@ -66,8 +66,6 @@ pub(crate) struct Report {
     pub(crate) unmatched: BTreeSet<Unmatched>,
     /// Agents whose names cannot stand in a whitelist.
     pub(crate) unlistable: BTreeSet<String>,
-    /// How often hosts went on or off, by where to and rule.
-    pub(crate) transitions: BTreeMap<(What, String), u64>,
     /// Why the last plan was not carried out, if so.
     pub(crate) failure: Option<String>,
 }
@@ -156,6 +154,7 @@ impl Reconciler {
         let changed = changed.flat_map(|(host, it)| it.records.iter().map(move |it| (host, it)));
         for (host, record) in changed.chain(&plan.retired) {
             log(host, record);
+            self.ledger.tally.note(record);
             let version = versions.get(host).copied().unwrap_or(0);
             entries.push(host_entry(host, record, version));
         }
@@ -188,14 +187,6 @@ impl Reconciler {
         self.tell_oddities(&former, &plan);
         self.readiness.set("store", failure.clone());
         self.readiness.set(FIRST_ROUND, None);
-        let mut transitions = former.transitions.clone();
-        let changes = plan.changes.values().filter(|_| failure.is_none());
-        for record in changes.flat_map(|change| &change.records) {
-            if matches!(record.what, What::On | What::Off) {
-                let rule = record.rule.clone().unwrap_or_default();
-                *transitions.entry((record.what, rule)).or_insert(0) += 1;
-            }
-        }
         let report = Report {
             at: Some(began),
             took,
@@ -207,7 +198,6 @@ impl Reconciler {
             budget: plan.budget,
             unmatched: plan.unmatched,
             unlistable: plan.unlistable,
-            transitions,
             failure,
         };
         self.report.send_replace(Arc::new(report));

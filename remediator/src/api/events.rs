@@ -175,6 +175,7 @@ async fn carry_out(
     let version = desk.read().version(host);
     desk.commit(&Batch::of_host(host, &document)).await.map_err(ApiError::Store)?;
     drop(desk);
+    app.ledger.tally.note(&record);
     info!(%host, by = record.by, reason = record.reason, "A person's command");
     put_on_record(app, host_entry(host, &record, version)).await;
     Ok(())

@@ -7,7 +7,6 @@ use axum::{extract::State, response::Response};
 use http::HeaderMap;
 use satellite_core::{
     Cause, HostDocument, Verdict,
-    document::What,
     policy::{Action, Rule},
 };
 use satellite_toolkit::exposition::{self, Families, Family, Format, Kind, Labels};
@@ -60,7 +59,20 @@ fn host_families(app: &App) -> Vec<Family> {
             off.push(labels, 1.0);
         }
     }
-    vec![hosts, off]
+    vec![hosts, off, transitions(app)]
+}
+
+/// Every rule that can put a host off is there from the start.
+fn transitions(app: &App) -> Family {
+    let config = app.config();
+    let takes_off = |rule: &&Rule| matches!(rule.action, Action::Off { .. });
+    let rules = config.policy.rules.iter().filter(takes_off).map(|rule| rule.name.as_str());
+    let help = "Times a host was put on or off since the start, by the rule; empty: by a person";
+    let mut family = Family::new("satellite_transitions_total", help, Kind::Counter);
+    for ((to, rule), count) in app.ledger.tally.with(rules.chain([""])) {
+        family.push(Labels::new([("to", to), ("rule", rule.as_str())]), float_of_u64(count));
+    }
+    family
 }
 
 /// Why a host is off: kind and rule, each once.
@@ -127,13 +139,7 @@ fn round_families(app: &App) -> Vec<Family> {
     for (rule, blocks) in hold_rules(app) {
         holds.push(Labels::new([("rule", rule)]), f64::from(u8::from(blocks)));
     }
-    let help = "Times a host was put on or off by automation, by rule";
-    let mut transitions = Family::new("satellite_transitions_total", help, Kind::Counter);
-    for ((what, rule), count) in &report.transitions {
-        let to = if *what == What::On { "on" } else { "off" };
-        transitions.push(Labels::new([("to", to), ("rule", rule.as_str())]), float_of_u64(*count));
-    }
-    families.extend([blind, holds, transitions, unmatched(app)]);
+    families.extend([blind, holds, unmatched(app)]);
     families.extend(rest_families(app));
     families
 }

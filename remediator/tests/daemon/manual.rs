@@ -47,6 +47,25 @@ async fn a_word_is_new_then_replaced_then_taken_back_then_unknown() {
 }
 
 #[tokio::test]
+async fn what_people_put_on_and_off_is_counted_from_zero_like_what_rules_do() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    for (rule, to) in [("host-check", "on"), ("host-check", "off"), ("", "on"), ("", "off")] {
+        let series = format!(r#"satellite_transitions_total{{to="{to}",rule="{rule}"}}"#);
+        assert_eq!(remediator.metric(&series).await, Some(0.0), "{series}");
+    }
+    let path = "/api/v1/hosts/h1.lab/events/e";
+    assert_eq!(remediator.put(path, &off()).await.status, 201);
+    let counted = r#"satellite_transitions_total{to="off",rule=""}"#;
+    assert_eq!(remediator.metric(counted).await, Some(1.0));
+    // Said again, it puts nothing off.
+    assert_eq!(remediator.put(path, &off()).await.status, 200);
+    assert_eq!(remediator.metric(counted).await, Some(1.0));
+    assert_eq!(remediator.put(path, &on()).await.status, 200);
+    assert_eq!(remediator.metric(&counted.replace("off", "on")).await, Some(1.0));
+}
+
+#[tokio::test]
 async fn i6_a_manual_on_beats_a_firing_alert_until_it_is_taken_back() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
