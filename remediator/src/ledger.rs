@@ -37,6 +37,8 @@ pub(crate) struct Documents {
     /// Automation's own.
     pub(crate) automation: Automation,
     versions: BTreeMap<String, u64>,
+    /// The revision in which this process last wrote a host's document.
+    written_in: BTreeMap<HostName, u64>,
 }
 
 impl Documents {
@@ -48,6 +50,11 @@ impl Documents {
     /// Whether the store has been begun: before that no list follows from it.
     pub(crate) fn is_begun(&self) -> bool {
         self.automation.first_start.is_some()
+    }
+
+    /// Whether this process has written the host's document after that revision.
+    pub(crate) fn was_written_after(&self, revision: u64, host: &HostName) -> bool {
+        self.written_in.get(host).is_some_and(|&written| written > revision)
     }
 
     /// The version of a host's document; 0 where there is none.
@@ -169,9 +176,11 @@ impl Desk<'_> {
             }
             for (host, document) in &batch.hosts {
                 documents.hosts.insert((*host).clone(), (*document).clone());
+                documents.written_in.insert((*host).clone(), revision);
             }
             for host in &batch.removed {
                 documents.hosts.remove(*host);
+                documents.written_in.remove(*host);
             }
             if let Some(automation) = batch.automation {
                 documents.automation = automation.clone();

@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     gather::Observer,
     journal::{Entry, Journal},
-    ledger::{Batch, Ledger},
+    ledger::{Batch, Documents, Ledger},
 };
 
 /// The rest after a round, however often it is woken. It is as long as the round
@@ -48,12 +48,14 @@ pub(crate) const FIRST_ROUND: &str = "round";
 pub(crate) struct Report {
     /// When it was; `None`: there was none yet.
     pub(crate) at: Option<Timestamp>,
+    /// The revision of the store that it left behind.
+    revision: u64,
     /// How long it took.
     pub(crate) took: Duration,
     /// The leading master.
     pub(crate) leader: Option<String>,
     /// What is to be said of each host that is not simply on.
-    pub(crate) outlooks: BTreeMap<HostName, Outlook>,
+    outlooks: BTreeMap<HostName, Outlook>,
     /// Sources that cannot be believed.
     pub(crate) blind: Vec<Blindness>,
     /// The holds there are.
@@ -70,6 +72,16 @@ pub(crate) struct Report {
     pub(crate) failure: Option<String>,
 }
 
+impl Report {
+    /// What is to be said of a host; `None` where no round has looked at its
+    /// document as it is now: a command may have changed all that was said.
+    pub(crate) fn outlook(&self, host: &HostName, documents: &Documents) -> Option<Outlook> {
+        self.at?;
+        let is_stale = documents.was_written_after(self.revision, host);
+        (!is_stale).then(|| self.outlooks.get(host).cloned().unwrap_or_default())
+    }
+}
+
 /// Carries out rounds.
 pub(crate) struct Reconciler {
     pub(crate) observer: Observer,
@@ -80,6 +92,14 @@ pub(crate) struct Reconciler {
     pub(crate) report: watch::Sender<Arc<Report>>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) clock: Clock,
+}
+
+/// What became of a plan.
+struct Outcome {
+    at: Timestamp,
+    took: Duration,
+    revision: u64,
+    failure: Option<String>,
 }
 
 impl Reconciler {
@@ -128,6 +148,7 @@ impl Reconciler {
             touched.map(|host| (host.clone(), documents.version(host))).collect()
         };
         let written = desk.commit(&Batch::of_plan(&plan)).await;
+        let revision = desk.read().revision;
         drop(desk);
         let failure = written.err().map(|error| chain(&error));
         match &failure {
@@ -138,7 +159,7 @@ impl Reconciler {
         // off may not count as one that went on.
         *memory = plan.memory.clone();
         let took = self.clock.now().uptime.saturating_sub(began.uptime);
-        self.publish(&facts, plan, failure, began.wall, took);
+        self.publish(&facts, plan, Outcome { at: began.wall, took, revision, failure });
         Some(took)
     }
 
@@ -174,21 +195,16 @@ impl Reconciler {
         }
     }
 
-    fn publish(
-        &self,
-        facts: &Facts,
-        plan: Plan,
-        failure: Option<String>,
-        began: Timestamp,
-        took: Duration,
-    ) {
+    fn publish(&self, facts: &Facts, plan: Plan, outcome: Outcome) {
+        let Outcome { at, took, revision, failure } = outcome;
         let former = Arc::clone(&self.report.borrow());
         self.tell_blindness(&former.blind, &plan.blind);
         self.tell_oddities(&former, &plan);
         self.readiness.set("store", failure.clone());
         self.readiness.set(FIRST_ROUND, None);
         let report = Report {
-            at: Some(began),
+            at: Some(at),
+            revision,
             took,
             leader: facts.mesos.as_ref().ok().map(|mesos| mesos.leader.clone()),
             outlooks: plan.outlooks,

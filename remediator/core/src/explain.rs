@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The text for one host. `outlook` is what the last round said of it; `None`
-/// where there was no round yet.
+/// where there was no round yet, or none since the document was changed.
 #[must_use]
 pub fn explain(
     host: &HostName,
@@ -28,7 +28,7 @@ pub fn explain(
         text += &format!("\n  - {}", one_line(&line));
     }
     let Some(outlook) = outlook else {
-        return text + "\nNo round has been made yet: what happens next is not known.";
+        return text + "\nNo round has looked at it as it is now: what happens next is not known yet.";
     };
     if outlook.blocked_by.is_empty() {
         return text;

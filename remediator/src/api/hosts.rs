@@ -14,12 +14,12 @@ use satellite_core::{
     Cause, HostDocument, HostName, Verdict,
     document::{AgentRecord, Evidence, Record},
     explain::explain,
+    plan::Outlook,
 };
 use satellite_toolkit::exit::chain;
 use serde::{Deserialize, Serialize};
 
 use super::{App, error::ApiError};
-use crate::reconcile::Report;
 
 /// What a list is asked for.
 #[derive(Deserialize)]
@@ -84,7 +84,11 @@ pub(super) async fn list(
     let documents = app.ledger.read();
     let wanted = |document: &HostDocument| query.state.is_none_or(|it| document.verdict() == it);
     let hosts = documents.hosts.iter().filter(|(_, document)| wanted(document));
-    let hosts = hosts.map(|(host, document)| view(host, document, &report, now)).collect();
+    let hosts = hosts
+        .map(|(host, document)| {
+            view(host, document, report.outlook(host, &documents).as_ref(), now)
+        })
+        .collect();
     Ok(Json(HostList { hosts }))
 }
 
@@ -108,7 +112,8 @@ pub(super) fn parse_host(text: &str) -> Result<HostName, ApiError> {
 pub(super) fn view_of(app: &App, host: &HostName) -> Result<HostView, ApiError> {
     let documents = app.ledger.read();
     let document = documents.hosts.get(host).ok_or_else(|| unknown(host, &documents.hosts))?;
-    Ok(view(host, document, &app.report(), app.clock.now().wall))
+    let outlook = app.report().outlook(host, &documents);
+    Ok(view(host, document, outlook.as_ref(), app.clock.now().wall))
 }
 
 /// Names are compared to the letter, as Mesos does; where only the case differs,
@@ -130,11 +135,9 @@ pub(super) fn unknown(host: &HostName, hosts: &BTreeMap<HostName, HostDocument>)
 pub(super) fn view(
     host: &HostName,
     document: &HostDocument,
-    report: &Report,
+    outlook: Option<&Outlook>,
     now: Timestamp,
 ) -> HostView {
-    let outlook = report.outlooks.get(host);
-    let known = report.at.map(|_| outlook.cloned().unwrap_or_default());
     let blocks = outlook.map_or(&[][..], |outlook| &outlook.blocked_by);
     HostView {
         host: host.clone(),
@@ -143,7 +146,7 @@ pub(super) fn view(
         causes: causes(document),
         blocked_by: blocks.iter().map(ToString::to_string).collect(),
         next: outlook.and_then(|outlook| outlook.next),
-        explain: explain(host, document, known.as_ref(), now),
+        explain: explain(host, document, outlook, now),
         events: events(document),
         listing: document.listing,
         agents: document.agents.clone(),

@@ -242,7 +242,8 @@ fn whitelist(whitelist: &WhitelistView) -> Markup {
 fn special_hosts(app: &App, now: Timestamp) -> Markup {
     let report = app.report();
     let documents = app.ledger.read();
-    let blocked = |host| report.outlooks.get(host).is_some_and(|it| !it.blocked_by.is_empty());
+    let outlook = |host: &HostName| report.outlook(host, &documents);
+    let blocked = |host| outlook(host).is_some_and(|it| !it.blocked_by.is_empty());
     let (mut off, mut kept) = (Vec::new(), Vec::new());
     for (host, document) in &documents.hosts {
         match document.verdict() {
@@ -253,8 +254,9 @@ fn special_hosts(app: &App, now: Timestamp) -> Markup {
     }
     let told = |hosts: &[(&HostName, &HostDocument)]| {
         let shown = hosts.iter().take(HOSTS_SHOWN);
+        let view = |host, document| hosts::view(host, document, outlook(host).as_ref(), now);
         html! {
-            @for (host, document) in shown { (card(&hosts::view(host, document, &report, now), now)) }
+            @for (host, document) in shown { (card(&view(host, document), now)) }
             @if hosts.len() > HOSTS_SHOWN {
                 p.soft { "and " (hosts.len() - HOSTS_SHOWN) " more: " code { "satctl hosts" } }
             }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{
+    fake::Mood,
     peers::check_failed,
     world::{HOSTS, World},
 };
@@ -44,6 +45,30 @@ async fn a_word_is_new_then_replaced_then_taken_back_then_unknown() {
     world.wait_for_whitelist(&HOSTS).await;
     remediator.delete(path).await.error(404);
     remediator.delete("/api/v1/hosts/h9.lab/events/swap").await.error(404);
+}
+
+#[tokio::test]
+async fn the_answer_to_a_command_says_nothing_of_what_stood_in_the_way_before() {
+    let world = World::new().await;
+    world.configure(|config| {
+        let config = config.replace("count: 3", "count: 0");
+        config.replace("reconcile_interval: 100ms", "reconcile_interval: 5m")
+    });
+    world.fire(&check_failed("h1.lab"));
+    let remediator = world.start().await;
+    remediator.ready().await;
+    let blocks = |host: &Value| host["blocked_by"].to_string();
+    assert!(blocks(&remediator.host("h1.lab").await).contains("budget"), "it is kept on");
+    // Rounds that nobody can finish: what is said stays that of the first.
+    world.peers.master.fake.is(Mood::Hangs);
+    let path = "/api/v1/hosts/h1.lab/events/e";
+    let said = remediator.put(path, &off()).await.json();
+    for host in [said, remediator.host("h1.lab").await] {
+        assert_eq!((&host["state"], blocks(&host).as_str()), (&json!("off"), "[]"));
+        assert!(host["explain"].as_str().unwrap().contains("No round has looked"), "{host}");
+    }
+    let page = remediator.get("/").await.text;
+    assert!(page.contains("h1.lab is off") && !page.contains("policy.budget.max_off allows"));
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ fn a_host_before_the_first_round() {
     world.plan = None;
     assert_snapshot!(world.explain("h1"), @r"
     h1 is on; its agent is registered.
-    No round has been made yet: what happens next is not known.
+    No round has looked at it as it is now: what happens next is not known yet.
     ");
 }
 
