@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, path::Path, time::Duration};
 
-use satellite_toolkit::yaml::{Document, MAX_BYTES, Problem};
+use satellite_yaml::{Document, MAX_BYTES, Problem};
 use serde::Deserialize;
 
 use crate::checks::CheckSpec;

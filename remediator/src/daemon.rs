@@ -12,6 +12,7 @@ use futures::{
     future::{BoxFuture, select_all},
 };
 use prometheus_client::registry::Registry;
+use satellite_config::Config;
 use satellite_toolkit::{
     exit::Failure,
     lifecycle::{self, Readiness, Reload, Reloader},
@@ -29,7 +30,6 @@ use tracing::{info, warn};
 use crate::{
     Args, api,
     clock::Clock,
-    config::{self, Config},
     gather::Observer,
     journal::Journal,
     ledger::Ledger,
@@ -50,7 +50,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// is bound; [`Failure::Runtime`] where the store, the journal or the port
 /// cannot be had.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = config::load(&args.config_file).map_err(Failure::Usage)?;
+    let config = satellite_config::load(&args.config_file).map_err(Failure::Usage)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         config = %args.config_file.display(),
@@ -212,7 +212,7 @@ impl Daemon {
 
 /// Puts a valid file in force; what cannot change without a restart may not differ.
 fn reload(file: &std::path::Path, current: &watch::Sender<Arc<Config>>) -> Result<(), String> {
-    let fresh = config::load(file).map_err(|problems| problems.join("\n"))?;
+    let fresh = satellite_config::load(file).map_err(|problems| problems.join("\n"))?;
     let former = Arc::clone(&current.borrow());
     for (key, same) in [
         ("listen", fresh.listen == former.listen),

@@ -6,11 +6,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
+use satellite_config::Config;
 use satellite_core::facts::{Agent, Alertmanager, Answer, Facts, FoundFile, Mesos};
 use satellite_mesos::{AgentsError, Client, NoLeader, find_leader};
 use satellite_toolkit::exit::chain;
 
-use crate::{config::Config, merge, sources};
+use crate::{merge, sources};
 
 /// How long a master may take to say whether it leads: a few hundred bytes that it
 /// has at hand. Every round waits as long for a master that takes the question and

@@ -7,7 +7,6 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`daemon`] | puts everything together, starts it and ends it |
-//! | [`config`] | reads the configuration: every problem at once |
 //! | [`sources`] | asks Alertmanager, Prometheus and Mesos |
 //! | [`reconcile`] | one round: gather, decide, write |
 //! | [`ledger`] | the documents, and the one way to change them |
@@ -20,7 +19,6 @@
 mod api;
 mod args;
 mod clock;
-pub mod config;
 mod daemon;
 mod gather;
 mod journal;

@@ -15,6 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use satellite_config::Config;
 use satellite_core::{HostName, Policy, facts::FoundFile, whitelist};
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use serde_json::json;
@@ -25,7 +26,6 @@ use tracing::{error, info, warn};
 
 use crate::{
     clock::Clock,
-    config::Config,
     journal::{Entry, Journal},
     ledger::Ledger,
 };

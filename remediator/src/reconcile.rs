@@ -11,6 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use satellite_config::Config;
 use satellite_core::{
     Facts, HostName, Memory, Plan,
     document::{Record, What},
@@ -24,7 +25,6 @@ use tracing::{error, info, warn};
 
 use crate::{
     clock::Clock,
-    config::Config,
     gather::Observer,
     journal::{Entry, Journal},
     ledger::{Batch, Documents, Ledger},

@@ -5,7 +5,7 @@
 //! so that both daemons start, log, reload, fail and end in the same manner.
 //!
 //! A daemon uses the modules in this order: [`exit::parse_args`], [`logging::init`],
-//! its own configuration (through [`yaml`]), [`shutdown::Shutdown`],
+//! its own configuration (through `satellite-yaml`), [`shutdown::Shutdown`],
 //! [`lifecycle`], [`serve::bind`], [`serve::serve`], and at its end
 //! [`shutdown::Shutdown::drain`] and [`exit::finish`].
 
@@ -16,4 +16,3 @@ pub mod logging;
 pub mod process;
 pub mod serve;
 pub mod shutdown;
-pub mod yaml;

@@ -25,13 +25,11 @@ use axum::{
 };
 use http::StatusCode;
 use prometheus_client::registry::Registry;
+use satellite_config::Config;
 use satellite_toolkit::{exposition, serve::json_error};
 use tokio::sync::{Notify, watch};
 
-use crate::{
-    clock::Clock, config::Config, journal::Journal, ledger::Ledger, merge::FileStatus,
-    reconcile::Report,
-};
+use crate::{clock::Clock, journal::Journal, ledger::Ledger, merge::FileStatus, reconcile::Report};
 use webhook::Deliveries;
 
 /// What the handlers are given.

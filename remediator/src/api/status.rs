@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
+use satellite_config::Config;
 use satellite_core::{
     Verdict,
     document::Pause,
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::App;
-use crate::{config::Config, reconcile::Report, sources::shown};
+use crate::{reconcile::Report, sources::shown};
 
 /// The whole of it.
 #[derive(Serialize)]

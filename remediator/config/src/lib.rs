@@ -25,7 +25,7 @@ use std::{
 };
 
 use satellite_core::Policy;
-use satellite_toolkit::yaml::{self, Document, Problem};
+use satellite_yaml::{Document, Problem};
 use url::Url;
 
 /// Everything that the remediator is told, with no default left to fill in.
@@ -90,7 +90,8 @@ pub struct NotInForce {
 /// is ready to be printed: `FILE:LINE:COL: key: what is wrong, what to do`.
 pub fn load(path: &Path) -> Result<Config, Vec<String>> {
     let lines = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
-    let document = Document::read(path, yaml::MAX_BYTES).map_err(|problem| lines(vec![problem]))?;
+    let document =
+        Document::read(path, satellite_yaml::MAX_BYTES).map_err(|problem| lines(vec![problem]))?;
     check(&document).map_err(lines)
 }
 
@@ -147,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    const GOOD: &str = include_str!("../../tests/config/documented.good.yml");
+    const GOOD: &str = include_str!("../tests/config/documented.good.yml");
 
     proptest! {
         #[test]

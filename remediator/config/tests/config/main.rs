@@ -13,11 +13,11 @@ use std::{
     time::Duration,
 };
 
+use satellite_config::{self as config, Config};
 use satellite_core::{
     matcher::Labels,
     policy::{Action, MaxOff, MinHosts, NewHosts},
 };
-use satellite_remediator::config::{self, Config};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
@@ -74,7 +74,7 @@ fn every_bad_file_is_refused_with_all_of_its_problems() {
 
 #[test]
 fn the_shipped_configuration_loads() {
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../alerts/remediator.yml");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../alerts/remediator.yml");
     let config = config::load(&shipped).unwrap();
     assert_eq!(config.policy.rules.len(), 3);
 }
