@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     document::{Cause, Evidence, HostDocument, ListingState, Verdict},
     host::HostName,
-    plan::Outlook,
+    plan::{Block, Outlook},
     time::{brief, since},
 };
 
@@ -28,22 +28,30 @@ pub fn explain(
         text += &format!("\n  - {}", one_line(&line));
     }
     let Some(outlook) = outlook else {
-        return text + "\nNo round has looked at it as it is now: what happens next is not known yet.";
+        return text
+            + "\nNo round has looked at it as it is now: what happens next is not known yet.";
     };
-    if outlook.blocked_by.is_empty() {
+    let blocks: Vec<&Block> = outlook.blocked_by.iter().filter(|it| !is_told(it)).collect();
+    if blocks.is_empty() {
         return text;
     }
     text += match document.verdict() {
         Verdict::Off => "\nBefore it returns:",
         Verdict::On => "\nWhy it is not taken off:",
     };
-    for block in &outlook.blocked_by {
+    for block in blocks {
         text += &format!("\n  - {}", one_line(&block.to_string()));
     }
     match outlook.next {
         Some(next) => text + &format!("\nLooked at in every round; the next wait ends {next:.0}."),
         None => text + "\nLooked at in every round.",
     }
+}
+
+/// Whether a block is among the reasons already: a person who keeps a host on is why
+/// it is on, and no step that it waits for.
+fn is_told(block: &Block) -> bool {
+    matches!(block, Block::Manual { verdict: Verdict::On, .. })
 }
 
 fn headline(host: &HostName, document: &HostDocument, now: Timestamp) -> String {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::{
-    peers::{Agent, labels},
+    peers::{Agent, at, labels},
     world::{ROUND, World},
 };
 use crate::{
-    document::{ManualEvent, Verdict},
+    document::{ManualEvent, Pause, Verdict},
     facts::FoundFile,
     manual,
     policy::{Action, NewHosts},
@@ -195,9 +195,24 @@ fn a_sick_host_that_a_person_keeps_on() {
     assert_snapshot!(world.explain("h1"), @r"
     h1 is on; its agent is registered.
       - manual on by ops, until 2027-01-15T11:05:15Z: disk swap (event e1)
+    ");
+}
+
+#[test]
+fn a_sick_host_that_a_person_and_a_pause_keep_on() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.say("h1", Verdict::On, None);
+    let (by, reason) = ("ops".to_owned(), "upgrade".to_owned());
+    let (since, until) = (at(world.now), at(world.now + 3600));
+    world.automation.pause = Some(Pause { by, reason, since, until, all: false });
+    world.pass(60);
+    assert_snapshot!(world.explain("h1"), @r"
+    h1 is on; its agent is registered.
+      - manual on by ops, until it is taken back: disk swap (event e1)
     Why it is not taken off:
-      - manual on by ops: disk swap
-    Looked at in every round; the next wait ends 2027-01-15T11:05:15Z.
+      - paused by ops until 2027-01-15T10:05:15Z: upgrade
+    Looked at in every round; the next wait ends 2027-01-15T10:05:15Z.
     ");
 }
 
