@@ -83,7 +83,7 @@ sources_digest() {
 # named.
 lints() {
   cargo clippy --quiet --workspace --all-targets -- -D warnings &&
-    cargo clippy --quiet --workspace --test real_cluster -- -D warnings
+    cargo clippy --quiet --workspace --test real_cluster --test alertmanager_lab -- -D warnings
 }
 
 # Its readers work on these crates, so private items are documented too, and may
@@ -101,6 +101,7 @@ test_parts() {
   part 'alert rules' alerts/check.sh
   part 'build' cargo build --workspace --bins
   part 'unit tests' cargo test --workspace
+  part 'Alertmanager at its worst' cargo test --workspace --test alertmanager_lab
   part 'real cluster' cargo test --workspace --test real_cluster
 }
 
