@@ -10,9 +10,12 @@
 //! or, where it changes nothing about which hosts go off, told at the start
 //! ([`Config::not_in_force`]). It is never silently ignored.
 //!
+//! What is legal and unwise is no problem, and [`advise`] says it to who asks.
+//!
 //! Nothing here looks at the machine: whether a folder exists or a peer answers
 //! shows at run time, and may change without the file.
 
+mod advice;
 mod check;
 mod raw;
 mod tree;
@@ -89,10 +92,29 @@ pub struct NotInForce {
 /// Every problem of the file, in the order of its lines, each as one line that
 /// is ready to be printed: `FILE:LINE:COL: key: what is wrong, what to do`.
 pub fn load(path: &Path) -> Result<Config, Vec<String>> {
-    let lines = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
+    read(path).map(|(config, _)| config)
+}
+
+/// Reads and checks a configuration file, and says what in it is legal and unwise:
+/// each as one line, like the problems of [`load`]. A key that is not written has
+/// the place of what it would be in.
+///
+/// # Errors
+/// As [`load`]. A file with problems is given no advice.
+pub fn advise(path: &Path) -> Result<Vec<String>, Vec<String>> {
+    let (config, document) = read(path)?;
+    Ok(lines(&advice::advise(&config).located(&document)))
+}
+
+fn read(path: &Path) -> Result<(Config, Document), Vec<String>> {
     let document =
-        Document::read(path, satellite_yaml::MAX_BYTES).map_err(|problem| lines(vec![problem]))?;
-    check(&document).map_err(lines)
+        Document::read(path, satellite_yaml::MAX_BYTES).map_err(|problem| lines(&[problem]))?;
+    let config = check(&document).map_err(|problems| lines(&problems))?;
+    Ok((config, document))
+}
+
+fn lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
 
 fn check(document: &Document) -> Result<Config, Vec<Problem>> {

@@ -24,7 +24,7 @@ Examples:
 HOST is the name an agent registers with, exactly as Mesos shows it.
 Durations are written 30s, 5m, 1h30m, 7d.
 
-Exit code: 0 done, 1 not done (the reason is on stderr), 64 wrong command line.";
+Exit code: 0 done, 1 not done (the reason is on stderr), 64 wrong command line or configuration.";
 
 /// See what Satellite's remediator does with the hosts of a Mesos cluster, and overrule it.
 #[derive(Debug, Parser)]
@@ -72,8 +72,29 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// What is to be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Ask(Request),
+
+    /// Check a remediator.yml: every problem, and what is legal and unwise
+    ///
+    /// Asks nobody: neither the remediator nor any peer has to be there. Problems go to stderr and
+    /// end with exit code 64, as they would end a remediator; advice goes to stdout and is no
+    /// failure.
+    #[command(after_help = "\
+Examples:
+  satctl check-config /etc/satellite/remediator.yml && systemctl reload satellite-remediator")]
+    CheckConfig {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// What the remediator is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Request {
     /// List the hosts: on or off, since when, and why
     #[command(after_help = "\
 Examples:

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::answer::{Host, Hosts, Journal};
 use crate::api::{Answer, Api, ApiError};
-use crate::args::{Args, Command, Order, Since, State};
+use crate::args::{Order, Request, Since, State};
 use crate::{output, text};
 
 /// What a command came to: the last answer, and how it is told to people. With `--json` the answer
@@ -27,21 +27,19 @@ impl Report {
     }
 }
 
-/// Carries out the command line.
-pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { url, token_file, json, timeout, command } = args;
-    let api = Api::new(url, token_file.as_deref(), login_name().as_deref(), timeout)?;
-    let Report { answer, preface, tell } = match command {
-        Command::Hosts { state } => hosts(&api, state).await?,
-        Command::Explain { host } => explain(&api, &host).await?,
-        Command::Off { order, force } => say(&api, State::Off, &order, force).await?,
-        Command::On { order } => say(&api, State::On, &order, false).await?,
-        Command::Clear { host, force } => clear(&api, &host, force).await?,
-        Command::Pause { all, reason, ttl } => pause(&api, all, &reason, ttl).await?,
-        Command::Resume => resume(&api).await?,
-        Command::Forget { host } => forget(&api, &host).await?,
-        Command::Status => status(&api).await?,
-        Command::Journal { host, since, limit } => journal(&api, host, since, limit).await?,
+/// Asks the remediator, and prints its answer: with `json` as it came.
+pub(crate) async fn ask(api: &Api, request: Request, json: bool) -> anyhow::Result<()> {
+    let Report { answer, preface, tell } = match request {
+        Request::Hosts { state } => hosts(api, state).await?,
+        Request::Explain { host } => explain(api, &host).await?,
+        Request::Off { order, force } => say(api, State::Off, &order, force).await?,
+        Request::On { order } => say(api, State::On, &order, false).await?,
+        Request::Clear { host, force } => clear(api, &host, force).await?,
+        Request::Pause { all, reason, ttl } => pause(api, all, &reason, ttl).await?,
+        Request::Resume => resume(api).await?,
+        Request::Forget { host } => forget(api, &host).await?,
+        Request::Status => status(api).await?,
+        Request::Journal { host, since, limit } => journal(api, host, since, limit).await?,
     };
     let printed = if json {
         output::print(&answer.body)
@@ -167,7 +165,7 @@ fn written(duration: Duration) -> String {
 }
 
 /// Who sits at the terminal, as far as the environment knows: behind sudo it is who called it.
-fn login_name() -> Option<String> {
+pub(crate) fn login_name() -> Option<String> {
     ["SUDO_USER", "LOGNAME", "USER"]
         .into_iter()
         .filter_map(|variable| std::env::var(variable).ok())

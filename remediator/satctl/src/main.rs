@@ -4,7 +4,10 @@
 //! has no way to the store or the whitelist but that API, so that what is done here passes the same
 //! checks and lands in the same journal as everything else.
 //!
-//! Exit code 0: done. 1: not done, one line on stderr says why. 64: the command line is wrong.
+//! `check-config` alone asks nobody: it reads a file as the remediator would.
+//!
+//! Exit code 0: done. 1: not done, one line on stderr says why. 64: the command line is wrong, or
+//! the configuration that was to be checked.
 
 mod answer;
 mod api;
@@ -13,11 +16,13 @@ mod commands;
 mod output;
 mod text;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Args;
+use crate::api::Api;
+use crate::args::{Args, Command};
 
 /// `EX_USAGE` of sysexits.h: repeating the command as it is cannot help.
 const EXIT_USAGE: u8 = 64;
@@ -32,13 +37,43 @@ async fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .expect("nothing before main installs a provider");
-    match commands::run(args).await {
+    let done = match args.command {
+        Command::CheckConfig { file } => return check_config(&file),
+        Command::Ask(request) => {
+            rustls::crypto::ring::default_provider()
+                .install_default()
+                .expect("nothing before main installs a provider");
+            let (token_file, user) = (args.token_file.as_deref(), commands::login_name());
+            match Api::new(args.url, token_file, user.as_deref(), args.timeout) {
+                Ok(api) => commands::ask(&api, request, args.json).await,
+                Err(error) => Err(error.into()),
+            }
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Checks a remediator's configuration file: advice to stdout, every problem to stderr.
+fn check_config(file: &Path) -> ExitCode {
+    let told = match satellite_config::advise(file) {
+        Ok(advice) => output::print(text::checked(file, &advice).as_bytes()),
+        Err(problems) => {
+            for problem in problems {
+                output::complain(&anyhow::Error::msg(problem));
+            }
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&anyhow::Error::new(error).context("cannot write to stdout"));
             ExitCode::FAILURE
         }
     }

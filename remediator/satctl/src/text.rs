@@ -3,6 +3,8 @@
 //! What comes from alerts and from other people may hold anything, so that control characters are
 //! escaped before they reach a terminal.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -19,6 +21,12 @@ const ALERTS_TOLD: usize = 5;
 
 /// Hosts of a storm that the status names; a storm may have all of them.
 const NAMES_TOLD: usize = 12;
+
+/// A configuration file that is in order, after what is unwise in it.
+pub(crate) fn checked(file: &Path, advice: &[String]) -> String {
+    let advice: String = advice.iter().map(|line| format!("{}\n", one_line(line))).collect();
+    format!("{advice}{} is in order\n", one_line(&file.display().to_string()))
+}
 
 /// A table of hosts.
 pub(crate) fn hosts(hosts: &[Host]) -> String {
@@ -430,8 +438,7 @@ mod tests {
         value["sources"][0] = json!({"source": "mesos", "blind": true, "reason": "timeout", "since": "2026-11-21T09:30:00Z"});
         value["whitelist"]["kept"] = json!(["h1", "h2"]);
         value["whitelist"]["failure"] = json!("disk full");
-        value["unmatched"] =
-            json!([{"alertname": "Sick", "host": "H1", "near_miss": "h1"}]);
+        value["unmatched"] = json!([{"alertname": "Sick", "host": "H1", "near_miss": "h1"}]);
         value["failure"] = json!("fsync");
         let text = told(value);
         for line in [

@@ -531,3 +531,26 @@ fn help_is_printed_to_stdout_and_never_shows_the_url_of_the_environment() {
     let text = stdout(&output);
     assert!(text.contains("satctl hosts --state off") && !text.contains("s3cret"), "{text}");
 }
+
+#[test]
+fn a_configuration_is_checked_without_asking_anyone() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../alerts/remediator.yml");
+    let mut command = satctl(&["check-config", shipped]);
+    let text = stdout(&command.env("SATCTL_URL", "http://127.0.0.1:1").output().unwrap());
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("alertmanagers: there is one only"), "{text}");
+    assert_eq!(lines[1..], [format!("{shipped} is in order")]);
+}
+
+#[test]
+fn every_problem_of_a_configuration_is_a_line_of_stderr_and_exit_64() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "clutser: a\nlisten: nowhere\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let text = usage_error(&satctl(&["check-config", path]).output().unwrap());
+    for problem in ["clutser", "2:9: listen:", "whitelist.file: is required"] {
+        assert!(text.contains(problem), "{problem}: {text}");
+    }
+    assert!(text.lines().all(|line| line.starts_with(&format!("satctl: {path}:"))), "{text}");
+    usage_error(&satctl(&["check-config", "/nowhere/remediator.yml"]).output().unwrap());
+}

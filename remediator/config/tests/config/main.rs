@@ -176,3 +176,77 @@ fn the_number_of_complaints_is_bounded() {
     let problems = load(&many).unwrap_err();
     assert!((50..100).contains(&problems.len()), "{}", problems.len());
 }
+
+/// The advice on a text that is written to a file for it, without the file's name.
+fn advice(text: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.yml");
+    fs::write(&path, text).unwrap();
+    let file = format!("{}:", path.display());
+    let lines = config::advise(&path).unwrap();
+    lines.iter().map(|line| line.strip_prefix(&file).unwrap().to_owned()).collect()
+}
+
+/// A file that leaves nothing to be advised.
+const WISE: &str = r#"store: { embedded: { path: /var/lib/satellite } }
+mesos: { masters: ["http://10.0.0.1:5050"] }
+alertmanagers: ["http://10.0.0.1:9093", "http://10.0.0.2:9093"]
+prometheus: ["http://10.0.0.1:9090"]
+whitelist: { file: /var/lib/satellite/whitelist }
+"#;
+
+#[test]
+fn a_wise_file_is_given_no_advice() {
+    assert_eq!(advice(WISE), [] as [&str; 0]);
+}
+
+#[test]
+fn what_is_legal_and_unwise_is_told_with_its_line() {
+    let rule = "{ name: r, matchers: ['remediate=\"host\"'], action: \"off\", min_off: 0s }";
+    for (added, expected) in [
+        ("resend_delay: 30s", "6:15: resend_delay: is less than 1m"),
+        ("policy: { clear_for: 59s }", "policy.clear_for: is shorter than resend_delay"),
+        (
+            "policy: { budget: { max_off: { share: \"5%\" } } }",
+            "policy.budget.max_off.share: rounds to none for fewer than 20 hosts",
+        ),
+        (
+            "policy: { budget: { max_off: { count: 0 } } }",
+            "policy.budget.max_off: is none, however many",
+        ),
+        (
+            "policy: { relapse: { give_up_after: 0 } }",
+            "policy.relapse.give_up_after: is 0: no host",
+        ),
+        (&format!("policy: {{ rules: [{rule}] }}"), "policy.rules[0].min_off: is 0s"),
+    ] {
+        let found = advice(&format!("{WISE}{added}\n"));
+        assert_eq!(found.len(), 1, "{added}: {found:?}");
+        assert!(found[0].starts_with("6:") && found[0].contains(expected), "{added}: {found:?}");
+    }
+}
+
+#[test]
+fn one_alertmanager_and_too_few_watchdogs_are_told() {
+    let one = WISE.replace(", \"http://10.0.0.2:9093\"", "");
+    let found = advice(&one);
+    assert!(
+        found.len() == 1 && found[0].starts_with("3:16: alertmanagers: there is one"),
+        "{found:?}"
+    );
+    let two = WISE.replace(
+        "[\"http://10.0.0.1:9090\"]",
+        "[\"http://10.0.0.1:9090\", \"http://10.0.0.2:9090\"]",
+    );
+    let found = advice(&two);
+    assert!(
+        found.len() == 1 && found[0].contains("fewer (1) than there are Prometheus (2)"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_file_with_problems_is_given_them_and_no_advice() {
+    let file = folder().join("values.bad.yml");
+    assert_eq!(config::advise(&file).unwrap_err(), config::load(&file).unwrap_err());
+}
