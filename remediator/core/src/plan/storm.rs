@@ -24,7 +24,7 @@ const STILL_SICK_DIVISOR: usize = 2;
 pub struct StormStatus {
     /// Since when nothing is taken off for it; `None`: there is no storm.
     pub since: Option<Timestamp>,
-    /// Who fell sick within `storm.within`.
+    /// Who fell sick within `storm.within`, or since the storm began.
     pub fell_sick: BTreeSet<HostName>,
     /// Who is sick now, of those who fell sick while they were on.
     pub still_sick: usize,
@@ -100,10 +100,12 @@ impl Round<'_> {
                 self.memory.sick.insert(host);
             }
         }
+        let in_storm = self.automation.storm_since.is_some();
         let dismissed = self.automation.storm_dismissed.map(|at| since(at, self.now.wall));
         fell_sick.retain(|_, fell| {
             let ago = self.now.uptime.saturating_sub(*fell);
-            ago < within && dismissed.is_none_or(|dismissed| ago < dismissed)
+            // While it lasts, a storm keeps all who took part, to be told.
+            (in_storm || ago < within) && dismissed.is_none_or(|dismissed| ago < dismissed)
         });
         self.memory.fell_sick = fell_sick;
     }

@@ -13,7 +13,7 @@ use super::peers::{
 };
 use crate::{
     Automation, Facts, HostDocument, HostName, Memory, Now, Plan, Policy, State,
-    document::{ManualEvent, Record, Verdict},
+    document::{ManualEvent, Pause, Record, Verdict},
     explain::explain,
     facts::{self, Answer, FoundFile, Suppression},
     manual, plan,
@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) memory: Memory,
     /// When the remediator's process began.
     pub(super) started: Seconds,
+    /// How far the remediator's wall clock is ahead of the others'.
+    pub(super) clock_error: i64,
     /// What the last round decided.
     pub(super) plan: Option<Plan>,
     /// All that was put on record, with the host.
@@ -79,6 +81,7 @@ impl World {
             automation: Automation::default(),
             memory: Memory::default(),
             started: 0,
+            clock_error: 0,
             plan: None,
             journal: Vec::new(),
             next_event: 0,
@@ -176,7 +179,9 @@ impl World {
 
     /// The instant by both clocks, as the remediator's process has them.
     pub(super) fn clock(&self) -> Now {
-        Now { wall: at(self.now), uptime: Duration::from_secs(self.now - self.started) }
+        let error = jiff::SignedDuration::from_secs(self.clock_error);
+        let uptime = Duration::from_secs(self.now - self.started);
+        Now { wall: at(self.now) + error, uptime }
     }
 }
 
@@ -232,7 +237,7 @@ impl World {
                 id: format!("agent-of-{host}"),
                 hostname: host.clone(),
                 ip: (node.agent != Agent::Recovered).then(|| "127.0.0.1".to_owned()),
-                attributes: BTreeMap::new(),
+                attributes: BTreeMap::from([("rack".into(), rack(host))]),
                 active: node.agent == Agent::Registered,
                 deactivated: false,
             });
@@ -361,6 +366,20 @@ impl World {
         self.journal.push((host.parse().unwrap(), record));
     }
 
+    /// A person pauses automation.
+    pub(super) fn pause(&mut self, all: bool, ttl: Seconds) {
+        let (since, until) = (at(self.now), at(self.now + ttl));
+        let (by, reason) = ("ops".into(), "switch swap".into());
+        self.automation.pause = Some(Pause { all, since, until, by, reason });
+    }
+
+    /// A person lets automation go on.
+    pub(super) fn resume(&mut self) {
+        self.automation.pause = None;
+        self.automation.storm_since = None;
+        self.automation.storm_dismissed = Some(at(self.now));
+    }
+
     pub(super) fn take_back(&mut self, host: &str, id: &str) {
         let document = self.hosts.get_mut(host).unwrap();
         let record = manual::take_back(document, id, "ops", at(self.now)).unwrap();
@@ -439,3 +458,9 @@ macro_rules! assert_blocked {
     };
 }
 pub(super) use assert_blocked;
+
+/// Hosts with odd numbers stand in rack `r1`, the others in `r0`.
+fn rack(host: &str) -> String {
+    let number: u32 = host.trim_start_matches(|it: char| !it.is_ascii_digit()).parse().unwrap_or(0);
+    format!("r{}", number % 2)
+}

@@ -1,0 +1,141 @@
+//! Many hosts that fall sick together.
+
+use std::collections::BTreeMap;
+
+use super::world::{ROUND, World, assert_blocked};
+use crate::plan::Block;
+
+/// Ten hosts, of which three make a storm.
+fn ten_hosts() -> World {
+    let mut world = World::of_hosts(10);
+    world.policy.storm.threshold = "30%".parse().unwrap();
+    world
+}
+
+#[test]
+fn i3_hosts_that_fall_silent_together_make_a_storm_and_none_goes_off() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h3", "h5", "h7"] {
+        world.node(host).silent = true;
+    }
+    world.pass(600);
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+    assert_blocked!(world, "h1", Block::Storm { sick: 4, inventory: 10, threshold: 3 });
+    let shared = BTreeMap::from([(("rack".to_owned(), "r1".to_owned()), 4)]);
+    assert_eq!(world.last_plan().storm.shared, shared);
+}
+
+#[test]
+fn i3_fewer_than_the_threshold_are_no_storm() {
+    let mut world = ten_hosts();
+    world.sicken("h1");
+    world.sicken("h2");
+    world.pass(120);
+    assert_eq!(world.hosts_off(), ["h1", "h2"]);
+}
+
+#[test]
+fn i3_one_host_is_never_a_storm_however_small_the_threshold() {
+    let mut world = World::of_hosts(4);
+    world.policy.storm.threshold = "1%".parse().unwrap();
+    world.lose("h1");
+}
+
+#[test]
+fn i3_hosts_that_fall_sick_one_after_another_are_no_storm() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3", "h4"] {
+        world.lose(host);
+        world.pass(400);
+    }
+    assert_eq!(world.hosts_off().len(), 4);
+}
+
+#[test]
+fn i3_what_went_off_before_the_storm_was_seen_stays_off_and_counts() {
+    let mut world = ten_hosts();
+    world.lose("h1");
+    world.lose("h2");
+    world.sicken("h3");
+    world.pass(120);
+    assert_eq!(world.hosts_off(), ["h1", "h2"]);
+    assert_blocked!(world, "h3", Block::Storm { .. });
+}
+
+#[test]
+fn i4_a_storm_does_not_keep_a_host_that_is_well_from_coming_back() {
+    let mut world = ten_hosts();
+    world.lose("h10");
+    world.heal("h10");
+    for host in ["h1", "h2", "h3"] {
+        world.node(host).silent = true;
+    }
+    world.until(1200, |world| world.is_on("h10"));
+    assert!(world.last_plan().storm.since.is_some());
+}
+
+#[test]
+fn i3_a_storm_is_over_after_a_calm_with_most_hosts_well() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3"] {
+        world.node(host).silent = true;
+    }
+    world.pass(300);
+    for host in ["h2", "h3"] {
+        world.node(host).silent = false;
+    }
+    world.pass(200);
+    assert!(world.is_on("h1"), "it is not calm for long enough");
+    world.until(900, |world| world.is_off("h1"));
+    assert!(world.last_plan().storm.since.is_none());
+}
+
+#[test]
+fn i3_a_storm_goes_on_while_half_the_threshold_is_sick() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3"] {
+        world.node(host).silent = true;
+    }
+    world.pass(300);
+    world.node("h3").silent = false;
+    world.pass(3600);
+    assert!(world.is_on("h1") && world.is_on("h2"));
+    assert_eq!(world.last_plan().storm.fell_sick.len(), 3, "who took part is still told");
+}
+
+#[test]
+fn i3_a_person_ends_a_storm_and_what_was_sick_then_makes_no_new_one() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.pass(300);
+    world.resume();
+    world.pass(120);
+    assert_eq!(world.hosts_off(), ["h1", "h2", "h3"]);
+}
+
+#[test]
+fn i3_a_storm_survives_a_restart_of_the_remediator() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.pass(300);
+    world.restart();
+    world.pass(600);
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+#[test]
+fn i3_hosts_that_were_sick_long_before_a_restart_make_no_storm() {
+    let mut world = ten_hosts();
+    world.policy.max_off.count = 0;
+    for host in ["h1", "h2", "h3", "h4"] {
+        world.sicken(host);
+        world.pass(400);
+    }
+    world.restart();
+    world.round(ROUND);
+    assert!(world.last_plan().storm.since.is_none());
+}
