@@ -12,6 +12,7 @@
 
 mod addresses;
 mod crash;
+mod crash_sweep;
 mod disk;
 mod fake;
 mod file;

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A delivery as Alertmanager 0.25 writes it.
-fn delivery(alerts: &[Labels]) -> Value {
+pub(crate) fn delivery(alerts: &[Labels]) -> Value {
     let alert = |labels: &Labels| {
         json!({
             "status": "firing", "labels": labels, "annotations": {},
