@@ -4,7 +4,7 @@
 //! Nothing here takes a host that was on out of the list. A host that is new
 //! gets its place by the file that was there first, or by `new_hosts`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::Round;
 use crate::{
@@ -23,26 +23,53 @@ use crate::{
 /// fail-over (`--agent_reregister_timeout`, at least 10 minutes).
 const ADOPTION: Duration = Duration::from_secs(600);
 
-/// The agents of one host name.
-#[derive(Default)]
-struct Listed<'a> {
-    registered: Vec<&'a Agent>,
-    recovered: Vec<&'a Agent>,
+/// The agents of one host name, registered ones first.
+struct Listed<'a, 'b>(&'b [Entry<'a>]);
+
+/// One agent of the leading master's list.
+struct Entry<'a> {
+    hostname: &'a str,
+    is_recovered: bool,
+    agent: &'a Agent,
 }
 
-impl Listed<'_> {
+/// All that the leading master lists, sorted as documents are.
+fn entries<'a>(mesos: &'a Mesos) -> Vec<Entry<'a>> {
+    let entry =
+        |agent: &'a Agent, is_recovered| Entry { hostname: &agent.hostname, is_recovered, agent };
+    let registered = mesos.registered.iter().map(|agent| entry(agent, false));
+    let recovered = mesos.recovered.iter().map(|agent| entry(agent, true));
+    let mut entries: Vec<Entry<'_>> = registered.chain(recovered).collect();
+    entries.sort_by_key(|entry| (entry.hostname, entry.is_recovered));
+    entries
+}
+
+impl Listed<'_, '_> {
     fn state(&self) -> ListingState {
-        if self.registered.is_empty() { ListingState::Recovered } else { ListingState::Registered }
+        let only_recovered = self.0.iter().all(|entry| entry.is_recovered);
+        if only_recovered { ListingState::Recovered } else { ListingState::Registered }
+    }
+
+    /// Whether these are the agents that are remembered. Nearly every host is asked
+    /// in nearly every round, and one agent is the rule.
+    fn is_known(&self, known: &[AgentRecord]) -> bool {
+        match (self.0, known) {
+            ([Entry { agent, .. }], [known]) => {
+                agent.id == known.id
+                    && agent.attributes == known.attributes
+                    && (agent.ip.is_none() || agent.ip == known.ip)
+            }
+            _ => self.records(known) == known,
+        }
     }
 
     /// The agents to remember. What a recovered agent does not say (its
     /// address) is taken from what was known of it.
     fn records(&self, known: &[AgentRecord]) -> Vec<AgentRecord> {
         let mut records: Vec<AgentRecord> = self
-            .registered
+            .0
             .iter()
-            .chain(&self.recovered)
-            .map(|agent| AgentRecord {
+            .map(|Entry { agent, .. }| AgentRecord {
                 id: agent.id.clone(),
                 ip: agent.ip.clone().or_else(|| {
                     known.iter().find(|it| it.id == agent.id).and_then(|it| it.ip.clone())
@@ -101,26 +128,29 @@ impl<'a> Round<'a> {
     }
 
     fn take_listing(&mut self, mesos: &'a Mesos) {
-        let mut listed: BTreeMap<&str, Listed<'_>> = BTreeMap::new();
-        for agent in &mesos.registered {
-            listed.entry(&agent.hostname).or_default().registered.push(agent);
-            if !agent.active {
-                self.inactive.insert(&agent.hostname);
-            }
-        }
-        for agent in &mesos.recovered {
-            listed.entry(&agent.hostname).or_default().recovered.push(agent);
-        }
+        let inactive = mesos.registered.iter().filter(|agent| !agent.active);
+        self.inactive.extend(inactive.map(|agent| agent.hostname.as_str()));
         let adopting = self.adopting();
-        for (hostname, listed) in &listed {
-            match hostname.parse::<HostName>() {
-                Ok(host) => self.take_host(&host, listed, adopting),
-                Err(_) => {
-                    self.unlistable.insert((*hostname).to_owned());
-                }
+        let entries = entries(mesos);
+        // Both are sorted, so that one pass over the documents finds every host of
+        // the list, and every one that is not in it.
+        let mut known = self.hosts.iter().peekable();
+        for agents in entries.chunk_by(|a, b| a.hostname == b.hostname) {
+            let hostname = agents[0].hostname;
+            while let Some((host, document)) = known.next_if(|(host, _)| host.as_str() < hostname) {
+                self.mark_unlisted(host, document);
+            }
+            if let Some((host, _)) = known.next_if(|(host, _)| host.as_str() == hostname) {
+                self.take_host(host, &Listed(agents), adopting);
+            } else if let Ok(host) = hostname.parse() {
+                self.take_host(&host, &Listed(agents), adopting);
+            } else {
+                self.unlistable.insert(hostname.to_owned());
             }
         }
-        self.mark_unlisted(&listed);
+        for (host, document) in known {
+            self.mark_unlisted(host, document);
+        }
     }
 
     /// Whether a host that turns up now is judged by the file that was found.
@@ -130,20 +160,20 @@ impl<'a> Round<'a> {
         first_start.had_file && now < *first_start.adopt_until.get_or_insert(later(now, ADOPTION))
     }
 
-    fn take_host(&mut self, host: &HostName, listed: &Listed<'_>, adopting: bool) {
+    fn take_host(&mut self, host: &HostName, listed: &Listed<'_, '_>, adopting: bool) {
         let state = listed.state();
         let Some(document) = self.document(host.as_str()) else {
             return self.enrol(host, listed, adopting);
         };
-        let records = listed.records(&document.agents);
-        if document.listing.state == state && document.agents == records {
+        if document.listing.state == state && listed.is_known(&document.agents) {
             return;
         }
+        let records = listed.records(&document.agents);
         let now = self.now.wall;
         self.change(host, |document| relist(document, state, now, records), None);
     }
 
-    fn enrol(&mut self, host: &HostName, listed: &Listed<'_>, adopting: bool) {
+    fn enrol(&mut self, host: &HostName, listed: &Listed<'_, '_>, adopting: bool) {
         let now = self.now.wall;
         let (state, agents) = (listed.state(), listed.records(&[]));
         let default = match (adopting, self.policy.new_hosts) {
@@ -166,18 +196,10 @@ impl<'a> Round<'a> {
         self.change(host, enrol, Some(record));
     }
 
-    fn mark_unlisted(&mut self, listed: &BTreeMap<&str, Listed<'_>>) {
-        let lost: Vec<HostName> = self
-            .documents()
-            .filter(|(host, document)| {
-                document.listing.state != ListingState::Unlisted
-                    && !listed.contains_key(host.as_str())
-            })
-            .map(|(host, _)| host.clone())
-            .collect();
-        let listing = Listing { state: ListingState::Unlisted, since: self.now.wall };
-        for host in lost {
-            self.change(&host, |document| document.listing = listing, None);
+    fn mark_unlisted(&mut self, host: &HostName, document: &HostDocument) {
+        if document.listing.state != ListingState::Unlisted {
+            let listing = Listing { state: ListingState::Unlisted, since: self.now.wall };
+            self.change(host, |document| document.listing = listing, None);
         }
     }
 

@@ -111,13 +111,13 @@ impl<'a> Round<'a> {
     }
 
     /// Every gate is asked, so that a person sees all that stands in the way.
-    fn passes_gates(&mut self, host: &HostName, outlook: &mut Outlook) -> bool {
+    fn passes_gates(&self, host: &HostName, outlook: &mut Outlook) -> bool {
         let blocks_before = outlook.blocked_by.len();
         if let Err(reason) = &self.facts.mesos {
             outlook.block(Block::NoLeader(reason.clone()));
         }
-        let Some(document) = self.document(host.as_str()).cloned() else { return false };
-        if !self.is_in_inventory(&document) {
+        let Some(document) = self.document(host.as_str()) else { return false };
+        if !self.is_in_inventory(document) {
             outlook.block(Block::NotInInventory);
         }
         if let Some((until, block)) = self.pause_block(false) {
@@ -132,7 +132,7 @@ impl<'a> Round<'a> {
                 None => outlook.block(hold.block()),
             }
         }
-        self.ask_budget(host, &document, outlook);
+        self.ask_budget(host, document, outlook);
         outlook.blocked_by.len() == blocks_before
     }
 

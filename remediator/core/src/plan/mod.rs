@@ -521,8 +521,7 @@ impl<'a> Round<'a> {
             if !self.is_in_inventory(document) {
                 continue;
             }
-            let former = self.hosts.get(host).map_or(Verdict::On, HostDocument::verdict);
-            let is_on = former == Verdict::On && document.verdict() == Verdict::On;
+            let is_on = document.verdict() == Verdict::On && !self.was_off(host);
             inventory += 1;
             on += usize::from(is_on);
             if !is_on || !self.is_reachable(host, document) {
@@ -541,6 +540,12 @@ impl<'a> Round<'a> {
             on,
             floor: self.policy.min_hosts.floor(inventory),
         };
+    }
+
+    /// Whether the host was off and this round puts it on.
+    fn was_off(&self, host: &HostName) -> bool {
+        self.changes.contains_key(host)
+            && self.hosts.get(host).is_some_and(|former| former.verdict() == Verdict::Off)
     }
 
     /// The attribute values of the host that a limit is set for.

@@ -14,7 +14,12 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Block, Round, Subject, sightings::Sightings};
-use crate::{document::Verdict, facts::Scrape, host::HostName, time::since};
+use crate::{
+    document::Verdict,
+    facts::{Prometheus, Scrape},
+    host::HostName,
+    time::since,
+};
 
 /// A storm is over only below this part of its threshold.
 const STILL_SICK_DIVISOR: usize = 2;
@@ -129,13 +134,12 @@ impl Round<'_> {
 
     /// Hosts that no Prometheus can scrape although one tries.
     fn silent_hosts(&self) -> Vec<HostName> {
-        let mut scrapes: BTreeMap<&str, Vec<Scrape>> = BTreeMap::new();
-        for answer in self.facts.prometheus.values().filter_map(|answer| answer.as_ref().ok()) {
-            for (host, of_host) in &answer.up {
-                scrapes.entry(host).or_default().extend(of_host);
-            }
-        }
-        let silent = scrapes.into_iter().filter(|(_, all)| all.iter().all(|scrape| !scrape.up));
+        let answers = self.facts.prometheus.values().filter_map(|answer| answer.as_ref().ok());
+        let all_fail = |scrapes: &Vec<Scrape>| scrapes.iter().all(|scrape| !scrape.up);
+        let silent = answers.clone().flat_map(|answer| &answer.up).filter(|(host, scrapes)| {
+            let elsewhere = |it: &Prometheus| it.up.get(*host).is_none_or(all_fail);
+            !scrapes.is_empty() && all_fail(scrapes) && answers.clone().all(elsewhere)
+        });
         silent.filter_map(|(host, _)| host.parse().ok()).collect()
     }
 
