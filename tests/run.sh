@@ -146,6 +146,9 @@ case ${1:-} in
     mkdir -p "$target"
     printf 'test-all, sources %s (%s)\n' "$sources" "$(git describe --always --dirty 2>/dev/null)" >"$report"
     test_parts
+    part 'killed 500 times' env SATELLITE_KILLS=500 \
+      cargo test --package satellite-remediator --test daemon crash_sweep -- --nocapture
+    part 'Prometheus killed 20 times' cargo test --workspace --test real_cluster -- --ignored
     part 'two real clusters at once' two_at_once
     part 'demo on a clean clone' demo_on_a_clean_clone
     summarise

@@ -7,6 +7,7 @@
 //!
 //! `cargo test --workspace --test real_cluster -- NAME` runs the cases whose
 //! names contain NAME. With `KEEP_LOGS=1` the run's folder stays in any case.
+//! `-- --ignored` runs the long cases alone, on a cluster of their own.
 
 #![expect(clippy::print_stdout, reason = "it is the report of the tests")]
 
@@ -40,6 +41,12 @@ const CASES: &[(&str, Case)] = &[
     ("a_full_cluster_holds_the_remediator", remediation::cpu_nearly_exhausted),
     ("a_cluster_without_a_leading_master_holds_the_remediator", remediation::no_elected_master),
 ];
+
+/// These take minutes and are run only if asked for, by `-- --ignored`.
+const LONG_CASES: &[(&str, Case)] = &[(
+    "a_prometheus_killed_20_times_gives_no_sick_host_back",
+    remediation::prometheus_killed_again_and_again,
+)];
 
 /// What the cases share.
 #[derive(Debug)]
@@ -79,14 +86,16 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // one cluster
     let progress = Arc::new(Mutex::new(Progress::default()));
-    let trials = CASES
-        .iter()
-        .map(|(name, case)| {
+    let short = CASES.iter().map(|case| (case, false));
+    let trials = short
+        .chain(LONG_CASES.iter().map(|case| (case, true)))
+        .map(|((name, case), long)| {
             let progress = Arc::clone(&progress);
             Trial::test(*name, move || {
                 run_case(&mut lock(&progress), name, *case)
                     .map_err(|error| format!("{error:#}").into())
             })
+            .with_ignored_flag(long)
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

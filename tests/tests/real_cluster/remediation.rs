@@ -35,6 +35,11 @@ const ALERT_WITHIN: Duration = Duration::from_secs(60);
 /// remediator been about to do something wrong, it would have done it.
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
 
+/// How often Prometheus is killed, and how soon after its start at the latest: it
+/// has read its rules, scraped and evaluated them by then.
+const PROMETHEUS_KILLS: u32 = 20;
+const MAX_LIFE: Duration = Duration::from_secs(8);
+
 /// How many tasks are lost at a time: TasksLost wants more than 5 in its window.
 const LOST_TASKS: usize = 10;
 
@@ -101,6 +106,42 @@ pub(crate) fn amnesia(lab: &mut Lab) -> Result<()> {
     deployment.wait_scraped()?;
     deployment.wait_ready()?;
     // It comes up with no alert, finds the check failing, and begins to count.
+    wait_for("the alert to be active again", ALERT_WITHIN, || {
+        is_off(cluster, deployment, &patient)?;
+        let state = deployment.prometheus.alert_state("HostCheckFailed", "host", &patient)?;
+        state.context("Prometheus does not have it yet")
+    })?;
+    holds_for("off while sick", LONG_ENOUGH, || is_off(cluster, deployment, &patient))?;
+    recover(cluster, deployment, &patient)?;
+    went_off_and_on_once(deployment, &patient, begin)
+}
+
+/// Killed at any instant, also while it starts, Prometheus never makes a sick
+/// host look well. The seed of the instants is printed; `SATELLITE_SEED` sets it.
+pub(crate) fn prometheus_killed_again_and_again(lab: &mut Lab) -> Result<()> {
+    lab.satellite()?;
+    let Parts { cluster, deployment, patient, .. } = parts(lab)?;
+    let given = std::env::var("SATELLITE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let clock = Timestamp::now().subsec_nanosecond().unsigned_abs();
+    let mut seed: u32 = given.unwrap_or(clock);
+    eprintln!("SATELLITE_SEED={seed}");
+    let begin = Timestamp::now();
+    fall_sick(cluster, deployment, &patient)?;
+    for kill in 1..=PROMETHEUS_KILLS {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let life = MAX_LIFE.mul_f64(f64::from(seed) / f64::from(u32::MAX));
+        let off = || is_off(cluster, deployment, &patient);
+        holds_for(&format!("off before kill {kill}"), life, off)?;
+        deployment.prometheus.process.kill()?;
+        // Every other time it is away for longer than its alerts last.
+        let away = if kill % 2 == 0 { LONG_ENOUGH } else { Duration::ZERO };
+        holds_for(&format!("off after kill {kill}"), away, || {
+            is_off(cluster, deployment, &patient)
+        })?;
+        deployment.prometheus.process.start()?;
+    }
+    deployment.wait_scraped()?;
+    deployment.wait_ready()?;
     wait_for("the alert to be active again", ALERT_WITHIN, || {
         is_off(cluster, deployment, &patient)?;
         let state = deployment.prometheus.alert_state("HostCheckFailed", "host", &patient)?;
