@@ -53,7 +53,7 @@ impl Server {
                 }
                 let (Ok(stream), answer) = (stream, Arc::clone(&answer)) else { continue };
                 // Whoever asked may have gone away, which is its own affair.
-                std::thread::spawn(move || exchange(stream, &*answer).ok());
+                std::thread::spawn(move || exchange(&stream, &*answer).ok());
             }
         });
         Ok(Self { address, stop, thread: Some(thread) })
@@ -75,9 +75,9 @@ impl Drop for Server {
     }
 }
 
-fn exchange(stream: TcpStream, answer: &Answer) -> Result<()> {
+fn exchange(stream: &TcpStream, answer: &Answer) -> Result<()> {
     stream.set_read_timeout(Some(SILENCE))?;
-    let mut reader = BufReader::new(&stream);
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let target = line.split(' ').nth(1).context("a request line")?;
@@ -96,8 +96,9 @@ fn exchange(stream: TcpStream, answer: &Answer) -> Result<()> {
     (&mut reader).take(length).read_to_string(&mut body)?;
     let (status, body) = answer(&Request { path, body });
     let date = Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+    let mut stream = stream;
     write!(
-        &stream,
+        stream,
         "HTTP/1.1 {status} X\r\nDate: {date}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
