@@ -1,8 +1,8 @@
 //! Puts the parts together, starts them, and ends them.
 //!
 //! Order at the start: configuration (every problem at once, no port bound),
-//! store and journal, port, tasks. At the end the loop stops first, so that no
-//! change is begun that nobody would put on record.
+//! store and journal, port, tasks. At the end every task is told at once; a round
+//! that has decided something carries it out and puts it on record first.
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,10 +4,12 @@
 //! *now*, what is scraped *now*, what the leading master lists *now*. Missing a
 //! round, or being told twice, changes nothing.
 //!
-//! The steps of [`plan`] are the modules, in this order: [`inventory`] (who is
-//! there), [`sightings`] (which alerts are whose), [`absence`] (what is believed
-//! to be gone), [`holds`] (what stops everything), [`returning`] (who comes
-//! back), [`leaving`] (who is taken out, and what stands in the way).
+//! The steps of [`plan`] are the modules, in this order: [`rest`] (whether there
+//! is to be any deciding), [`inventory`] (who is there), [`retiring`] (who is no
+//! more), [`sightings`] (which alerts are whose), [`absence`] (what is believed to
+//! be gone), [`holds`] and [`storm`] (what stops everything), [`returning`] (who
+//! comes back, on whose [`evidence`]), [`leaving`] (who is taken out, and what
+//! stands in the way).
 //!
 //! What only this process can know, such as how long it has watched something,
 //! is [`Memory`]: handed in, handed back, lost at a restart. Losing it makes
