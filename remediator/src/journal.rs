@@ -57,6 +57,11 @@ impl Entry {
         Self(fields)
     }
 
+    /// Says that nothing was done: it is what a dry run would have done.
+    pub(crate) fn mark_dry_run(&mut self) {
+        self.0.insert("dry_run".into(), true.into());
+    }
+
     fn write_to(&self, buffer: &mut Vec<u8>) {
         serde_json::to_writer(&mut *buffer, &self.0).expect("text keys and a buffer cannot fail");
         buffer.push(b'\n');

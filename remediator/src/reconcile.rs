@@ -153,7 +153,7 @@ impl Reconciler {
         let failure = written.err().map(|error| chain(&error));
         match &failure {
             Some(reason) => error!(reason, "Cannot write the store: nothing was changed"),
-            None => self.put_on_record(&plan, &versions, began.wall).await,
+            None => self.put_on_record(&plan, &versions, began.wall, &config).await,
         }
         // What was seen was seen, written or not: a wait that a failing round broke
         // off may not count as one that went on.
@@ -168,20 +168,32 @@ impl Reconciler {
         plan::plan(facts, documents.state(), &config.policy, memory, self.clock.now())
     }
 
-    /// Journals and logs what was done.
-    async fn put_on_record(&self, plan: &Plan, versions: &BTreeMap<HostName, u64>, now: Timestamp) {
+    /// Journals and logs what was done, or in a dry run what would have been.
+    async fn put_on_record(
+        &self,
+        plan: &Plan,
+        versions: &BTreeMap<HostName, u64>,
+        now: Timestamp,
+        config: &Config,
+    ) {
+        let dry_run = config.policy.dry_run;
         let mut entries = Vec::new();
         let changed = plan.changes.iter();
         let changed = changed.flat_map(|(host, it)| it.records.iter().map(move |it| (host, it)));
         for (host, record) in changed.chain(&plan.retired) {
-            log(host, record);
-            self.ledger.tally.note(record);
+            log(host, record, dry_run);
+            if !dry_run {
+                self.ledger.tally.note(record);
+            }
             let version = versions.get(host).copied().unwrap_or(0);
             entries.push(host_entry(host, record, version));
         }
         for note in &plan.notes {
             warn!(note, "Automation");
             entries.push(Entry::new(now, "automation", json!({ "what": note })));
+        }
+        if dry_run {
+            entries.iter_mut().for_each(Entry::mark_dry_run);
         }
         if entries.is_empty() {
             return;
@@ -264,18 +276,24 @@ impl Reconciler {
     }
 }
 
-fn log(host: &HostName, record: &Record) {
+fn log(host: &HostName, record: &Record, dry_run: bool) {
     let Record { by, reason, .. } = record;
     let rule = record.rule.as_deref();
+    // Only where it is one, the line says that nothing was done.
+    let dry_run = dry_run.then_some(true);
     match record.what {
-        What::Off => warn!(%host, rule, by, reason, "Host off"),
-        What::On => info!(%host, rule, by, reason, "Host on"),
-        What::Enrolled => info!(%host, by, reason, "New host"),
-        What::Cause => info!(%host, rule, by, reason, "One more cause holds a host off"),
-        What::Cleared => info!(%host, rule, by, reason, "No cause holds a host off any more"),
-        What::Said => info!(%host, by, reason, "A person said something of a host"),
-        What::Retired => info!(%host, by, reason, "A host left the store"),
-        What::Expired => info!(%host, by, reason, "What a person said of a host has expired"),
+        What::Off => warn!(%host, rule, by, reason, dry_run, "Host off"),
+        What::On => info!(%host, rule, by, reason, dry_run, "Host on"),
+        What::Enrolled => info!(%host, by, reason, dry_run, "New host"),
+        What::Cause => info!(%host, rule, by, reason, dry_run, "One more cause holds a host off"),
+        What::Cleared => {
+            info!(%host, rule, by, reason, dry_run, "No cause holds a host off any more");
+        }
+        What::Said => info!(%host, by, reason, dry_run, "A person said something of a host"),
+        What::Retired => info!(%host, by, reason, dry_run, "A host left the store"),
+        What::Expired => {
+            info!(%host, by, reason, dry_run, "What a person said of a host has expired");
+        }
     }
 }
 

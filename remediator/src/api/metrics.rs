@@ -155,6 +155,11 @@ fn rest_families(app: &App) -> Vec<Family> {
             f64::from(u8::from(storm.since.is_some())),
         ),
         gauge(
+            "satellite_dry_run",
+            "Whether everything is decided and nothing is done",
+            f64::from(u8::from(app.config().policy.dry_run)),
+        ),
+        gauge(
             "satellite_paused",
             "Whether a person has paused automation",
             f64::from(u8::from(is_paused)),

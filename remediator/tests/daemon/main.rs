@@ -22,6 +22,7 @@ mod manual;
 mod outage;
 mod peers;
 mod remediator;
+mod rest;
 mod sources;
 mod start;
 mod surface;
