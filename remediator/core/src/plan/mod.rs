@@ -386,14 +386,14 @@ pub struct Unmatched {
 #[must_use]
 pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, now: Now) -> Plan {
     let mut round = Round::new(facts, state, policy, memory, now);
+    round.name_blind_alertmanagers();
+    round.judge_prometheus();
     if round.clock_was_set_back() {
         return round.finish(sightings::Sightings::default());
     }
     round.end_pause();
     round.take_inventory();
     round.retire_hosts();
-    round.name_blind_alertmanagers();
-    round.judge_prometheus();
     let sightings = sightings::sort(&round);
     round.remember_alerts(&sightings);
     round.judge_holds(&sightings);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Block, Outlook, Round};
+use super::{Block, HoldStatus, Outlook, Round};
 use crate::{
     document::{HostDocument, Verdict},
     host::HostName,
@@ -30,6 +30,17 @@ impl Round<'_> {
             let blocked_by = vec![Block::ClockSetBack(latest)];
             self.outlooks.insert(host, Outlook { blocked_by, next: Some(latest) });
         }
+        let holds = self.automation.holds.iter().cloned();
+        let note = "automation rests, since the clock was set back";
+        let held = holds.map(|hold| HoldStatus {
+            hold,
+            blocks: true,
+            note: note.into(),
+            blocks_until: None,
+        });
+        self.holds = held.collect();
+        self.storm.since = self.automation.storm_since;
+        self.count_budget();
         // What was watched so far stays, and the time of this round does not count.
         let last_round = self.memory.last_round;
         self.memory = self.former_memory.clone();

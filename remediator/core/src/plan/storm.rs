@@ -120,7 +120,8 @@ impl Round<'_> {
         let mut sick: BTreeMap<HostName, Duration> = BTreeMap::new();
         for (key, shown) in &sightings.by_key {
             let Subject::Host(host) = &key.subject else { continue };
-            for sighting in shown.iter().filter(|sighting| sighting.rule.is_some()) {
+            let shown = shown.iter().filter(|it| it.rule.is_some() && !it.is_suppressed());
+            for sighting in shown {
                 let ago = since(sighting.alert.starts_at, self.now.wall);
                 let oldest = sick.entry(host.clone()).or_insert(ago);
                 *oldest = ago.max(*oldest);

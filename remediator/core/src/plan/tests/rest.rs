@@ -76,3 +76,16 @@ fn i19_a_clock_that_was_set_forward_shortens_no_wait() {
     world.pass(200);
     assert!(world.is_off("h1"), "min_off is five minutes by any clock");
 }
+
+#[test]
+fn i19_a_hold_goes_on_and_is_shown_while_the_clock_is_behind() {
+    let mut world = World::of_hosts(4);
+    world.cluster.losing_tasks = true;
+    world.until(300, |world| !world.last_plan().holds.is_empty());
+    world.clock_error = -1800;
+    world.sicken("h1");
+    world.pass(300);
+    assert!(world.is_blind("clock") && world.is_on("h1"));
+    assert!(world.last_plan().holds[0].blocks);
+    assert_eq!(world.last_plan().budget.inventory, 4);
+}

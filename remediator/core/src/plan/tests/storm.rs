@@ -139,3 +139,15 @@ fn i3_hosts_that_were_sick_long_before_a_restart_make_no_storm() {
     world.round(ROUND);
     assert!(world.last_plan().storm.since.is_none());
 }
+
+#[test]
+fn i3_hosts_whose_alerts_a_person_has_silenced_make_no_storm() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3"] {
+        world.silence("HostCheckFailed", host);
+        world.sicken(host);
+    }
+    world.pass(300);
+    world.lose("h4");
+    assert!(world.last_plan().storm.since.is_none());
+}
