@@ -107,8 +107,9 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Control characters are escaped, so that what came from outside stays on its line.
-fn one_line(text: &str) -> String {
+/// The text with control characters escaped, so that what came from outside stays on
+/// its line and steers no terminal.
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }

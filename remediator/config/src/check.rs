@@ -12,7 +12,7 @@ use std::{
 };
 
 use satellite_core::{
-    matcher::MatcherSet,
+    matcher::{MatcherSet, is_label_name},
     policy::{Action, MaxOff, MinHosts, NewHosts, Policy, RelapsePolicy, Rule, Share, StormPolicy},
 };
 use url::Url;
@@ -326,12 +326,6 @@ fn refuse_policy(raw: &raw::Policy, complaints: &mut Complaints) {
     if raw.stateful.as_ref().is_some_and(|stateful| !stateful.is_empty()) {
         unsupported("policy.stateful", "no host is drained", complaints);
     }
-}
-
-fn is_label_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn watchdogs(raw: Option<List<Text<MatcherSet>>>, complaints: &mut Complaints) -> Vec<MatcherSet> {

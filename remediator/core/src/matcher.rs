@@ -101,7 +101,9 @@ impl fmt::Display for Matcher {
     }
 }
 
-fn is_label_name(name: &str) -> bool {
+/// Whether Prometheus takes the text as the name of a label.
+#[must_use]
+pub fn is_label_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use reqwest::header::DATE;
-use satellite_toolkit::exit::chain;
+use satellite_toolkit::exit::{chain, one_line};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -90,7 +90,7 @@ async fn look_within<T>(
 ) -> Result<T, String> {
     let result = tokio::time::timeout(deadline, look).await;
     let result = result.unwrap_or(Err(LookError::Deadline(deadline)));
-    result.map_err(|error| one_line(&chain(&error), REASON_LIMIT))
+    result.map_err(|error| excerpt(&chain(&error), REASON_LIMIT))
 }
 
 /// `GET base/path?name=value`.
@@ -149,21 +149,12 @@ async fn error_body(response: &mut reqwest::Response) -> String {
         body.extend_from_slice(&chunk);
     }
     body.truncate(ERROR_BODY_LIMIT);
-    one_line(&String::from_utf8_lossy(&body), ERROR_BODY_LIMIT)
+    excerpt(&String::from_utf8_lossy(&body), ERROR_BODY_LIMIT)
 }
 
 /// What a stranger sent, as it may be shown: short, printable, on one line.
-fn one_line(text: &str, limit: usize) -> String {
-    let mut line = String::new();
-    for character in text.trim().chars().take(limit) {
-        // Quotes and umlauts stay: only what breaks a line or a terminal goes.
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
+fn excerpt(text: &str, limit: usize) -> String {
+    one_line(&text.trim().chars().take(limit).collect::<String>())
 }
 
 /// The `Date` header, as RFC 9110 has every server with a clock send it.

@@ -203,7 +203,7 @@ fn alerting_rule(rule: &Rule, group_evaluated_at: Timestamp) -> AlertingRule {
     let failure = match rule.health.as_str() {
         "ok" | "unknown" => None,
         _ if rule.last_error.is_empty() => Some(format!("its health is {}", rule.health)),
-        _ => Some(super::one_line(&rule.last_error, FAILURE_LIMIT)),
+        _ => Some(super::excerpt(&rule.last_error, FAILURE_LIMIT)),
     };
     let evaluated_at = rule.last_evaluation.min(group_evaluated_at);
     AlertingRule {

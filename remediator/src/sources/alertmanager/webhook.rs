@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use satellite_core::matcher::Labels;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{super::one_line, cut_to_milliseconds};
+use super::{super::excerpt, cut_to_milliseconds};
 
 /// The one version that there is.
 const VERSION: &str = "4";
@@ -106,7 +106,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<Delivery, Rejection> {
     // First, since another version may differ in everything else.
     let head: Head = read(body)?;
     if head.version != VERSION {
-        let found = one_line(&head.version, REFUSAL_LIMIT);
+        let found = excerpt(&head.version, REFUSAL_LIMIT);
         return Err(Rejection::Version { found });
     }
     let payload: Payload = read(body)?;
@@ -120,8 +120,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<Delivery, Rejection> {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
     let unreadable = |at: String, error: &serde_json::Error| Rejection::Unreadable {
-        at: one_line(&at, REFUSAL_LIMIT),
-        reason: one_line(&error.to_string(), REFUSAL_LIMIT),
+        at: excerpt(&at, REFUSAL_LIMIT),
+        reason: excerpt(&error.to_string(), REFUSAL_LIMIT),
     };
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json)
