@@ -148,7 +148,8 @@ case ${1:-} in
     test_parts
     part 'killed 500 times' env SATELLITE_KILLS=500 \
       cargo test --package satellite-remediator --test daemon crash_sweep -- --nocapture
-    part 'Prometheus killed 20 times' cargo test --workspace --test real_cluster -- --ignored
+    part 'Prometheus killed 20 times' env SATELLITE_LONG_CASES=1 \
+      cargo test --workspace --test real_cluster
     part 'two real clusters at once' two_at_once
     part 'demo on a clean clone' demo_on_a_clean_clone
     summarise

@@ -7,7 +7,8 @@
 //!
 //! `cargo test --workspace --test real_cluster -- NAME` runs the cases whose
 //! names contain NAME. With `KEEP_LOGS=1` the run's folder stays in any case.
-//! `-- --ignored` runs the long cases alone, on a cluster of their own.
+//! With `SATELLITE_LONG_CASES=1` it runs the long cases instead, on a cluster of
+//! their own.
 
 #![expect(clippy::print_stdout, reason = "it is the report of the tests")]
 
@@ -42,7 +43,10 @@ const CASES: &[(&str, Case)] = &[
     ("a_cluster_without_a_leading_master_holds_the_remediator", remediation::no_elected_master),
 ];
 
-/// These take minutes and are run only if asked for, by `-- --ignored`.
+/// Asks for the long cases.
+const LONG: &str = "SATELLITE_LONG_CASES";
+
+/// These take minutes; `make test-all` runs them.
 const LONG_CASES: &[(&str, Case)] = &[(
     "a_prometheus_killed_20_times_gives_no_sick_host_back",
     remediation::prometheus_killed_again_and_again,
@@ -86,16 +90,18 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // one cluster
     let progress = Arc::new(Mutex::new(Progress::default()));
-    let short = CASES.iter().map(|case| (case, false));
-    let trials = short
-        .chain(LONG_CASES.iter().map(|case| (case, true)))
-        .map(|((name, case), long)| {
+    let cases = match std::env::var_os(LONG) {
+        None => CASES,
+        Some(_) => LONG_CASES,
+    };
+    let trials = cases
+        .iter()
+        .map(|(name, case)| {
             let progress = Arc::clone(&progress);
             Trial::test(*name, move || {
                 run_case(&mut lock(&progress), name, *case)
                     .map_err(|error| format!("{error:#}").into())
             })
-            .with_ignored_flag(long)
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -103,17 +103,22 @@ pub(crate) fn amnesia(lab: &mut Lab) -> Result<()> {
     holds_for("off without Prometheus", LONG_ENOUGH, || is_off(cluster, deployment, &patient))?;
 
     deployment.prometheus.restart()?;
-    deployment.wait_scraped()?;
-    deployment.wait_ready()?;
-    // It comes up with no alert, finds the check failing, and begins to count.
-    wait_for("the alert to be active again", ALERT_WITHIN, || {
-        is_off(cluster, deployment, &patient)?;
-        let state = deployment.prometheus.alert_state("HostCheckFailed", "host", &patient)?;
-        state.context("Prometheus does not have it yet")
-    })?;
-    holds_for("off while sick", LONG_ENOUGH, || is_off(cluster, deployment, &patient))?;
+    is_found_sick_again(cluster, deployment, &patient)?;
     recover(cluster, deployment, &patient)?;
     went_off_and_on_once(deployment, &patient, begin)
+}
+
+/// A Prometheus that was just started comes up with no alert, finds the check
+/// failing, and begins to count; all the while the host stays off.
+fn is_found_sick_again(cluster: &Cluster, deployment: &Deployment, host: &str) -> Result<()> {
+    deployment.wait_scraped()?;
+    deployment.wait_ready()?;
+    wait_for("the alert to be active again", ALERT_WITHIN, || {
+        is_off(cluster, deployment, host)?;
+        let state = deployment.prometheus.alert_state("HostCheckFailed", "host", host)?;
+        state.context("Prometheus does not have it yet")
+    })?;
+    holds_for("off while sick", LONG_ENOUGH, || is_off(cluster, deployment, host))
 }
 
 /// Killed at any instant, also while it starts, Prometheus never makes a sick
@@ -140,14 +145,7 @@ pub(crate) fn prometheus_killed_again_and_again(lab: &mut Lab) -> Result<()> {
         })?;
         deployment.prometheus.process.start()?;
     }
-    deployment.wait_scraped()?;
-    deployment.wait_ready()?;
-    wait_for("the alert to be active again", ALERT_WITHIN, || {
-        is_off(cluster, deployment, &patient)?;
-        let state = deployment.prometheus.alert_state("HostCheckFailed", "host", &patient)?;
-        state.context("Prometheus does not have it yet")
-    })?;
-    holds_for("off while sick", LONG_ENOUGH, || is_off(cluster, deployment, &patient))?;
+    is_found_sick_again(cluster, deployment, &patient)?;
     recover(cluster, deployment, &patient)?;
     went_off_and_on_once(deployment, &patient, begin)
 }
