@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// An older scrape says nothing of now.
-pub const MAX_SCRAPE_AGE: Duration = Duration::from_secs(120);
+pub(super) const MAX_SCRAPE_AGE: Duration = Duration::from_secs(120);
 
 /// What one Prometheus that answers has to say, sorted once in a round: every
 /// host that is off asks.

@@ -44,7 +44,6 @@ use crate::{
     whitelist,
 };
 pub use absence::{AlertKey, Subject};
-pub use evidence::MAX_SCRAPE_AGE;
 pub use holds::HoldStatus;
 pub use storm::StormStatus;
 

@@ -20,7 +20,7 @@ use crate::{
     Facts, HostDocument, HostName, Plan, State,
     document::{ManualEvent, Record, Verdict, What},
     facts::{Alert, Alertmanager, FoundFile},
-    plan::{self, Block, HOUR, MAX_SCRAPE_AGE},
+    plan::{self, Block, HOUR, evidence::MAX_SCRAPE_AGE},
     policy::{Action, MinHosts},
     time::since,
     whitelist,
