@@ -120,7 +120,7 @@ fn not_in_force(raw: &Raw) -> Vec<NotInForce> {
             .flatten()
             .any(|rule| matches!(rule.action, Some(raw::Action::Off)) && rule.rescind.is_none())
     });
-    let rescinds_by_hand = policy.and_then(|policy| policy.manual_rescind) == Some(true);
+    let rescinds_by_hand = policy.and_then(|policy| policy.manual_rescind) != Some(false);
     let drains = policy.is_some_and(|policy| policy.drain.is_some());
     let items = [
         (

@@ -14,6 +14,7 @@ use super::{Round, sightings::Sightings};
 use crate::{
     facts::{Alertmanager, Answer},
     host::HostName,
+    matcher::MatcherSet,
     policy::Policy,
     time::{Now, earlier, later, since},
 };
@@ -144,22 +145,32 @@ fn warm_since(answer: &Answer<Alertmanager>, policy: &Policy) -> Result<Timestam
 }
 
 impl Round<'_> {
-    /// Says which Alertmanagers cannot be believed.
+    /// Says which Alertmanagers and which Watchdogs cannot be believed.
     pub(super) fn name_blind_alertmanagers(&mut self) {
-        let peers: Vec<(String, Option<String>, Option<String>)> = self
-            .peers
-            .iter()
-            .map(|(url, peer)| (url.to_string(), peer.own_fault(), peer.heard.clone().err()))
-            .collect();
-        for (url, fault, missing) in peers {
-            let answers = self.facts.alertmanagers.get(&url).is_some_and(Result::is_ok);
-            if let Some(watchdog) = missing.filter(|_| answers) {
-                self.blind(format!("watchdog/{watchdog}"), format!("not shown by {url}"));
-            }
-            if let Some(reason) = fault {
-                self.blind(format!("alertmanager/{url}"), reason);
-            }
+        let faults = self.peers.iter().filter_map(|(url, peer)| {
+            peer.own_fault().map(|reason| (format!("alertmanager/{url}"), reason))
+        });
+        let watchdogs = self.policy.watchdogs.iter();
+        let unseen = watchdogs.filter_map(|watchdog| {
+            let reason = self.why_unseen(watchdog)?;
+            Some((format!("watchdog/{watchdog}"), reason))
+        });
+        let blind: Vec<(String, String)> = faults.chain(unseen).collect();
+        for (source, reason) in blind {
+            self.blind(source, reason);
         }
+    }
+
+    /// Why a Watchdog is not seen at every Alertmanager that answers, if so.
+    fn why_unseen(&self, watchdog: &MatcherSet) -> Option<String> {
+        let answers = self.facts.alertmanagers.iter();
+        let mut answers = answers.filter_map(|(url, it)| Some((url, it.as_ref().ok()?))).peekable();
+        if answers.peek().is_none() {
+            return Some("no Alertmanager answers".into());
+        }
+        let shows = |it: &Alertmanager| it.alerts.iter().any(|it| watchdog.matches(&it.labels));
+        let (url, _) = answers.find(|(_, answer)| !shows(answer))?;
+        Some(format!("not shown by {url}"))
     }
 
     /// Notes what each Alertmanager shows of every alert whose absence matters

@@ -346,3 +346,16 @@ fn an_alertmanager_whose_clock_is_ahead_is_no_sooner_warm() {
         assert!(world.is_off("h1"), "{ahead}:\n{}", world.tell());
     }
 }
+
+#[test]
+fn a_watchdog_that_nobody_could_show_is_not_called_seen() {
+    let mut world = World::of_hosts(4);
+    world.policy.watchdogs.push(r#"alertname="Watchdog",prometheus="p2""#.parse().unwrap());
+    world.round(ROUND);
+    let [first, second] = [0, 1].map(|at| format!("watchdog/{}", world.policy.watchdogs[at]));
+    assert!(!world.is_blind(&first) && world.is_blind(&second));
+    world.alertmanager("am1").kill();
+    world.alertmanager("am2").kill();
+    world.round(ROUND);
+    assert!(world.is_blind(&first) && world.is_blind(&second));
+}
