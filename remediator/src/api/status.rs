@@ -148,8 +148,10 @@ fn sources(config: &Config, report: &Report) -> Vec<SourceView> {
     names.extend(config.alertmanagers.iter().map(|url| format!("alertmanager/{}", shown(url))));
     names.extend(config.prometheus.iter().map(|url| format!("prometheus/{}", shown(url))));
     names.extend(config.policy.watchdogs.iter().map(|it| format!("watchdog/{it}")));
-    let others = report.blind.iter().map(|it| it.source.clone());
-    names.extend(others.filter(|it| it == "whitelist"));
+    // The clock and the list that was found are told of only while they are in the way.
+    let others = report.blind.iter().map(|it| &it.source);
+    let others: Vec<String> = others.filter(|it| !names.contains(it)).cloned().collect();
+    names.extend(others);
     let view = |source: String| {
         let blind = report.blind.iter().find(|it| it.source == source);
         SourceView {
