@@ -30,11 +30,13 @@ use tracing::{info, warn};
 use crate::{
     Args, api,
     clock::Clock,
+    disk::{Disk, OsDisk},
     gather::Observer,
     journal::Journal,
     ledger::Ledger,
     merge::{FileStatus, MERGE, Merger},
     reconcile::{FIRST_ROUND, Reconciler, Report},
+    sources::{Network, Sources},
     store::{EmbeddedStore, ShadowStore, Store},
 };
 
@@ -101,46 +103,50 @@ async fn open_store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
     Ok(Box::new(ShadowStore::new(store.load().await?)))
 }
 
-/// A part that runs until the end.
-type Task = JoinHandle<anyhow::Result<()>>;
-
-/// Everything that is needed before a port is bound.
-struct Daemon {
-    listen: String,
-    app: api::App,
-    reconciler: Reconciler,
-    merger: Merger,
-    config: watch::Sender<Arc<Config>>,
-    readiness: Readiness,
-    reload: Reload,
-    reloader: Reloader,
-    server_metrics: ServerMetrics,
+/// The sources over the network.
+fn network() -> anyhow::Result<Network> {
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        // Sources are named in the configuration; nobody stands in between.
+        .no_proxy()
+        .user_agent(concat!("satellite/", env!("CARGO_PKG_VERSION")))
+        .build()?;
+    let mesos = satellite_mesos::Client::new(&satellite_mesos::ClientOptions::default())?;
+    Ok(Network { http, mesos })
 }
 
-impl Daemon {
-    async fn prepare(config: Config) -> anyhow::Result<Self> {
-        let clock = Clock::start();
-        let ledger = Arc::new(Ledger::load(open_store(&config).await?).await?);
-        let (journal, _writer) = Journal::open(&config.store.path)?;
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            // Sources are named in the configuration; nobody stands in between.
-            .no_proxy()
-            .user_agent(concat!("satellite/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        let mesos = satellite_mesos::Client::new(&satellite_mesos::ClientOptions::default())?;
+/// All that lies outside of this process.
+pub(crate) struct Outside {
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) sources: Arc<dyn Sources>,
+    pub(crate) clock: Clock,
+}
 
-        let mut registry = Registry::default();
-        process::register(&mut registry, env!("CARGO_PKG_VERSION"));
-        let server_metrics = ServerMetrics::register(&mut registry);
-        let (reload, reloader) = lifecycle::reload(&mut registry, clock.now().wall)?;
+/// The parts that decide and act, put together and not yet started.
+pub(crate) struct Parts {
+    pub(crate) app: api::App,
+    pub(crate) reconciler: Reconciler,
+    pub(crate) merger: Merger,
+    pub(crate) config: watch::Sender<Arc<Config>>,
+    pub(crate) readiness: Readiness,
+}
+
+impl Parts {
+    /// Loads what the store has, opens the journal, and ties the parts together.
+    pub(crate) async fn assemble(
+        config: Config,
+        outside: Outside,
+        registry: Registry,
+    ) -> anyhow::Result<Self> {
+        let Outside { store, disk, sources, clock } = outside;
+        let ledger = Arc::new(Ledger::load(store).await?);
+        let journal = Journal::open(Arc::clone(&disk), &config.store.path).await?;
         let readiness = Readiness::new([
             (FIRST_ROUND, "the first round is not over yet"),
             (MERGE, "waits until it is known which hosts there are"),
         ]);
-
-        let listen = config.listen.to_string();
         let config = watch::Sender::new(Arc::new(config));
         let status = watch::Sender::new(FileStatus::default());
         let report = watch::Sender::new(Arc::new(Report::default()));
@@ -153,7 +159,7 @@ impl Daemon {
             file: status.subscribe(),
             wake: Arc::clone(&wake),
             registry,
-            clock,
+            clock: clock.clone(),
         });
         let merger = Merger {
             ledger: Arc::clone(&ledger),
@@ -161,10 +167,11 @@ impl Daemon {
             config: config.subscribe(),
             readiness: readiness.clone(),
             status,
-            clock,
+            disk: Arc::clone(&disk),
+            clock: clock.clone(),
         };
         let reconciler = Reconciler {
-            observer: Observer { http, mesos },
+            observer: Observer { sources, disk },
             ledger,
             journal,
             config: config.subscribe(),
@@ -173,33 +180,55 @@ impl Daemon {
             wake,
             clock,
         };
-        Ok(Self {
-            listen,
-            app,
-            reconciler,
-            merger,
-            config,
-            readiness,
-            reload,
-            reloader,
-            server_metrics,
-        })
+        Ok(Self { app, reconciler, merger, config, readiness })
+    }
+}
+
+/// A task that runs until the end.
+type Task = JoinHandle<anyhow::Result<()>>;
+
+/// Everything that is needed before a port is bound.
+struct Daemon {
+    listen: String,
+    parts: Parts,
+    reload: Reload,
+    reloader: Reloader,
+    server_metrics: ServerMetrics,
+}
+
+impl Daemon {
+    async fn prepare(config: Config) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let mut registry = Registry::default();
+        process::register(&mut registry, env!("CARGO_PKG_VERSION"));
+        let server_metrics = ServerMetrics::register(&mut registry);
+        let (reload, reloader) = lifecycle::reload(&mut registry, clock.now().wall)?;
+        let listen = config.listen.to_string();
+        let outside = Outside {
+            store: open_store(&config).await?,
+            disk: Arc::new(OsDisk),
+            sources: Arc::new(network()?),
+            clock,
+        };
+        let parts = Parts::assemble(config, outside, registry).await?;
+        Ok(Self { listen, parts, reload, reloader, server_metrics })
     }
 
     /// Starts every task.
     fn start(self, args: &Args, shutdown: &Shutdown, listener: TcpListener) -> Vec<Task> {
         let token = shutdown.token();
-        let (file, config) = (args.config_file.clone(), self.config);
+        let Parts { app, reconciler, merger, config, readiness } = self.parts;
+        let file = args.config_file.clone();
         let load = move || {
             let outcome = reload(&file, &config);
             async move { outcome }
         };
         let loops: [BoxFuture<'static, ()>; 3] = [
-            self.reconciler.run(token.clone()).boxed(),
-            self.merger.run(token.clone()).boxed(),
+            reconciler.run(token.clone()).boxed(),
+            merger.run(token.clone()).boxed(),
             self.reloader.run(token.clone(), load).boxed(),
         ];
-        let router = api::router(self.app).merge(lifecycle::routes(self.readiness, self.reload));
+        let router = api::router(app).merge(lifecycle::routes(readiness, self.reload));
         let limits = Limits { body_bytes: MAX_BODY_BYTES, ..Limits::default() };
         let metrics = self.server_metrics;
         let serve = async move {

@@ -4,12 +4,12 @@
 //! for people who ask afterwards what happened and why. A webhook delivery is
 //! answered only after it is in here, on disk.
 //!
-//! One thread writes. It takes all that waits, writes it, and lets the disk
+//! One task writes. It takes all that waits, writes it, and lets the disk
 //! confirm it once, so that a burst of deliveries shares one `fsync`.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,6 +19,8 @@ use jiff::Timestamp;
 use satellite_core::{HostName, time::earlier};
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::disk::{Disk, DiskFile};
 
 /// Appends that may wait for the disk. One more delivery is refused, and its
 /// sender tries again.
@@ -130,7 +132,7 @@ pub(crate) struct Query {
     pub(crate) limit: usize,
 }
 
-/// Hands entries to the thread that writes, and reads what is written.
+/// Hands entries to the task that writes, and reads what is written.
 #[derive(Clone)]
 pub(crate) struct Journal {
     folder: Arc<PathBuf>,
@@ -142,18 +144,11 @@ pub(crate) struct Journal {
 impl Journal {
     /// Opens the journal in `folder` and starts its writer, which ends when the
     /// last handle is dropped.
-    pub(crate) fn open(folder: &Path) -> Result<(Self, std::thread::JoinHandle<()>), JournalError> {
+    pub(crate) async fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, JournalError> {
         let (appends, queue) = mpsc::channel(QUEUE);
-        let mut writer = Writer::open(folder)?;
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || writer.run(queue))
-            .map_err(|source| JournalError::File {
-                operation: "start the writer of",
-                path: folder.join(FILE_NAME),
-                source,
-            })?;
-        Ok((Self::on(folder.to_owned(), appends), thread))
+        let writer = Writer::open(disk, folder).await?;
+        tokio::spawn(writer.run(queue));
+        Ok(Self::on(folder.to_owned(), appends))
     }
 
     fn on(folder: PathBuf, appends: mpsc::Sender<Append>) -> Self {
@@ -217,56 +212,52 @@ fn aside(folder: &Path, number: usize) -> PathBuf {
 }
 
 struct Writer {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     bytes: u64,
     /// Whether half a line may stand at the end of the file.
     torn: bool,
 }
 
 impl Writer {
-    fn open(folder: &Path) -> Result<Self, JournalError> {
+    async fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, JournalError> {
         let path = folder.join(FILE_NAME);
-        let open = || -> io::Result<Self> {
-            fs::create_dir_all(folder)?;
-            let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
-            let bytes = file.seek(SeekFrom::End(0))?;
+        let open = async {
+            disk.make_folder(folder).await?;
+            let file = disk.open(&path).await?;
+            // An entry is no more durable than the name of its file.
+            disk.sync_folder(folder).await?;
+            let (disk, folder) = (Arc::clone(&disk), folder.to_owned());
             // A crash may have cut the last line.
-            let mut writer = Self { folder: folder.to_owned(), file, bytes, torn: true };
-            writer.end_torn_line()?;
+            let mut writer = Self { disk, folder, file, bytes: 0, torn: true };
+            writer.end_torn_line().await?;
             Ok(writer)
         };
-        open().map_err(|source| JournalError::File {
-            operation: "open",
-            path: path.clone(),
-            source,
-        })
+        let opened: io::Result<Self> = open.await;
+        opened.map_err(|source| JournalError::File { operation: "open", path, source })
     }
 
     /// Where the last line may have been cut, what follows must begin a new one.
-    fn end_torn_line(&mut self) -> io::Result<()> {
+    async fn end_torn_line(&mut self) -> io::Result<()> {
         if !self.torn {
             return Ok(());
         }
-        self.bytes = self.file.seek(SeekFrom::End(0))?;
-        let mut last = *b"\n";
-        if self.bytes > 0 {
-            self.file.seek(SeekFrom::End(-1))?;
-            self.file.read_exact(&mut last)?;
-        }
-        if last != *b"\n" {
-            self.file.write_all(b"\n")?;
+        let (bytes, last) = self.file.end().await?;
+        self.bytes = bytes;
+        if last.is_some_and(|it| it != b'\n') {
+            self.file.append(b"\n").await?;
             self.bytes += 1;
         }
         self.torn = false;
         Ok(())
     }
 
-    fn run(&mut self, mut queue: mpsc::Receiver<Append>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Append>) {
         let mut batch = Vec::with_capacity(QUEUE);
-        while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
-            let lines: Vec<u8> = batch.iter().flat_map(|append| &append.lines).copied().collect();
-            let outcome = self.write(&lines).map_err(Arc::new);
+        while queue.recv_many(&mut batch, QUEUE).await > 0 {
+            let lines = batch.iter().map(|append| append.lines.as_slice()).collect::<Vec<_>>();
+            let outcome = self.write(&lines.concat()).await.map_err(Arc::new);
             for append in batch.drain(..) {
                 // A sender that left does not want to know.
                 append.done.send(outcome.clone().map_err(JournalError::Write)).ok();
@@ -274,47 +265,54 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    async fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.bytes > MAX_FILE_BYTES {
-            self.rotate()?;
+            self.rotate().await?;
         }
-        self.end_torn_line()?;
-        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        self.end_torn_line().await?;
+        let written = self.append_durably(lines).await;
         if written.is_ok() {
             self.bytes += lines.len() as u64;
         } else {
             // Half a line must not stay before the next one. What is told is why it
             // could not be written, and not why it could not be taken back.
-            self.torn = self.file.set_len(self.bytes).is_err();
+            self.torn = self.file.cut(self.bytes).await.is_err();
         }
         written
     }
 
+    async fn append_durably(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.append(lines).await?;
+        self.file.sync().await
+    }
+
     /// Frees the first place of those put aside. Only what stands before the first
     /// gap moves on; without a gap the oldest file is overwritten.
-    fn make_place(&self) -> io::Result<()> {
+    async fn make_place(&self) -> io::Result<()> {
         let mut last = 1;
-        while last < KEPT_FILES && aside(&self.folder, last).try_exists()? {
+        while last < KEPT_FILES && self.disk.exists(&aside(&self.folder, last)).await? {
             last += 1;
         }
-        (1..last).rev().try_for_each(|number| {
-            fs::rename(aside(&self.folder, number), aside(&self.folder, number + 1))
-        })
+        for number in (1..last).rev() {
+            let (from, to) = (aside(&self.folder, number), aside(&self.folder, number + 1));
+            self.disk.rename(&from, &to).await?;
+        }
+        Ok(())
     }
 
     /// Puts the full file aside and begins a new one. Any step may fail, and the
     /// next append tries again: a file moves on only where the next place is needed,
     /// so that no number of attempts loses more than the oldest one.
-    fn rotate(&mut self) -> io::Result<()> {
+    async fn rotate(&mut self) -> io::Result<()> {
         let path = self.folder.join(FILE_NAME);
         // Else an earlier attempt got as far as this, or somebody took it away.
-        if path.try_exists()? {
-            self.make_place()?;
-            fs::rename(&path, aside(&self.folder, 1))?;
+        if self.disk.exists(&path).await? {
+            self.make_place().await?;
+            self.disk.rename(&path, &aside(&self.folder, 1)).await?;
         }
-        self.file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        self.file = self.disk.open(&path).await?;
         self.bytes = 0;
-        File::open(&self.folder)?.sync_all()
+        self.disk.sync_folder(&self.folder).await
     }
 }
 
@@ -355,7 +353,18 @@ fn read_file(path: &Path, query: &Query, found: &mut Found) -> io::Result<bool> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::disk::OsDisk;
+
+    async fn open(folder: &Path) -> Journal {
+        Journal::open(Arc::new(OsDisk), folder).await.unwrap()
+    }
+
+    async fn writer(folder: &Path) -> Writer {
+        Writer::open(Arc::new(OsDisk), folder).await.unwrap()
+    }
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -374,7 +383,7 @@ mod tests {
     #[tokio::test]
     async fn entries_come_back_newest_first_across_chunks() {
         let folder = tempfile::tempdir().unwrap();
-        let (journal, _thread) = Journal::open(folder.path()).unwrap();
+        let journal = open(folder.path()).await;
         let entries: Vec<Entry> = (0..500).map(entry).collect();
         journal.append(&entries).await.unwrap();
         let all = journal.read(&Query { limit: 1000, ..Query::default() }).unwrap();
@@ -425,30 +434,30 @@ mod tests {
         assert!(done.await.is_ok());
     }
 
-    #[test]
-    fn putting_aside_again_after_a_failure_loses_nothing() {
+    #[tokio::test]
+    async fn putting_aside_again_after_a_failure_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = Writer::open(folder.path()).unwrap();
-        let put_aside = |writer: &mut Writer, number: i64| {
+        let mut writer = writer(folder.path()).await;
+        let put_aside = async |writer: &mut Writer, number: i64| {
             let mut line = Vec::new();
             entry(number).write_to(&mut line);
-            writer.write(&line).unwrap();
-            writer.rotate().unwrap();
+            writer.write(&line).await.unwrap();
+            writer.rotate().await.unwrap();
         };
         for number in 0..i64::try_from(KEPT_FILES).unwrap() {
-            put_aside(&mut writer, number);
+            put_aside(&mut writer, number).await;
         }
         // As if the new file could not be made, several times over.
         for _ in 0..3 {
             fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
-            writer.rotate().unwrap();
+            writer.rotate().await.unwrap();
         }
-        let (journal, _thread) = Journal::open(folder.path()).unwrap();
+        let journal = open(folder.path()).await;
         let query = Query { limit: 99, ..Query::default() };
         assert_eq!(numbers(&journal.read(&query).unwrap()), [7, 6, 5, 4, 3, 2, 1, 0]);
         // As if the full file could not be moved after two others were.
         fs::remove_file(aside(folder.path(), 3)).unwrap();
-        put_aside(&mut writer, 8);
+        put_aside(&mut writer, 8).await;
         assert_eq!(numbers(&journal.read(&query).unwrap()), [8, 7, 6, 4, 3, 2, 1, 0]);
     }
 
@@ -457,23 +466,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE_NAME), "{\"time\":\"2026-01-01T00:00:00Z\",\"n\":")
             .unwrap();
-        let (journal, _thread) = Journal::open(folder.path()).unwrap();
+        let journal = open(folder.path()).await;
         journal.append(&[entry(7)]).await.unwrap();
         let found = journal.read(&Query { limit: 9, ..Query::default() }).unwrap();
         assert_eq!(numbers(&found), [7]);
     }
 
-    #[test]
-    fn a_full_file_is_put_aside_and_still_read() {
+    #[tokio::test]
+    async fn a_full_file_is_put_aside_and_still_read() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = Writer::open(folder.path()).unwrap();
+        let mut writer = writer(folder.path()).await;
         for number in 0..3 {
             let mut line = Vec::new();
             entry(number).write_to(&mut line);
-            writer.write(&line).unwrap();
-            writer.rotate().unwrap();
+            writer.write(&line).await.unwrap();
+            writer.rotate().await.unwrap();
         }
-        let (journal, _thread) = Journal::open(folder.path()).unwrap();
+        let journal = open(folder.path()).await;
         let found = journal.read(&Query { limit: 9, ..Query::default() }).unwrap();
         assert_eq!(numbers(&found), [2, 1, 0]);
     }

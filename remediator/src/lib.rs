@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`daemon`] | puts everything together, starts it and ends it |
 //! | [`sources`] | asks Alertmanager, Prometheus and Mesos |
+//! | [`gather`] | all that one round looks at |
 //! | [`reconcile`] | one round: gather, decide, write |
 //! | [`ledger`] | the documents, and the one way to change them |
 //! | [`store`] | where documents are kept |
+//! | [`disk`] | the steps that files are written in |
 //! | [`journal`] | the audit record of this instance |
 //! | [`merge`] | writes the whitelist file, and nothing else does |
 //! | [`tally`] | how often hosts went on or off |
@@ -20,6 +22,7 @@ mod api;
 mod args;
 mod clock;
 mod daemon;
+mod disk;
 mod gather;
 mod journal;
 mod ledger;

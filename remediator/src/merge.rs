@@ -7,9 +7,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     clock::Clock,
+    disk::Disk,
     journal::{Entry, Journal},
     ledger::Ledger,
 };
@@ -99,6 +98,7 @@ pub(crate) struct Merger {
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) readiness: Readiness,
     pub(crate) status: watch::Sender<FileStatus>,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Clock,
 }
 
@@ -114,6 +114,7 @@ impl Merger {
             self.merge(&mut written).await;
             let interval = self.config.borrow().whitelist.merge_interval;
             tokio::select! {
+                biased;
                 () = token.cancelled() => return,
                 _ = changed.changed() => {}
                 Ok(()) = config.changed() => {}
@@ -125,8 +126,8 @@ impl Merger {
     /// One merge. `written` is what this process last left in the file.
     async fn merge(&self, written: &mut Option<String>) {
         let config = Arc::clone(&self.config.borrow());
-        let path = config.whitelist.file.clone();
-        let found = match blocking(move || read(&path)).await {
+        let path = &config.whitelist.file;
+        let found = match read(self.disk.as_ref(), path).await {
             // What is no list is overwritten like any other edit, and not waited for.
             Ok(found) => found.map(|content| String::from_utf8_lossy(&content).into_owned()),
             Err(error) => return self.fail(&error),
@@ -143,8 +144,7 @@ impl Merger {
             }
         } else if differs {
             let foreign = written.is_some() && *written != found;
-            let (path, content) = (config.whitelist.file.clone(), wanted.clone());
-            if let Err(error) = blocking(move || replace(&path, &content)).await {
+            if let Err(error) = replace(self.disk.as_ref(), path, &wanted).await {
                 return self.fail(&error);
             }
             self.report(revision, found.as_deref().unwrap_or_default(), &wanted, foreign).await;
@@ -248,117 +248,104 @@ fn names(content: &str) -> BTreeSet<HostName> {
 }
 
 /// The file as it is before the store is begun.
-pub(crate) async fn find(path: &Path) -> Result<FoundFile, FileError> {
+pub(crate) async fn find(disk: &dyn Disk, path: &Path) -> Result<FoundFile, FileError> {
+    let Some(content) = read(disk, path).await? else { return Ok(FoundFile::Missing) };
+    let too_large = content.len() as u64 > MAX_FILE_BYTES;
+    let content = String::from_utf8(content).ok().filter(|_| !too_large);
+    let content = content.ok_or_else(|| FileError::NotAList { path: path.to_owned() })?;
     let path = path.to_owned();
-    blocking(move || {
-        let Some(content) = read(&path)? else { return Ok(FoundFile::Missing) };
-        let too_large = content.len() as u64 > MAX_FILE_BYTES;
-        let content = String::from_utf8(content).ok().filter(|_| !too_large);
-        let content = content.ok_or_else(|| FileError::NotAList { path: path.clone() })?;
-        whitelist::read(&content).map_err(|source| FileError::Unreadable { path, source })
-    })
-    .await
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
-) -> Result<T, FileError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    whitelist::read(&content).map_err(|source| FileError::Unreadable { path, source })
 }
 
 /// The content of the file, up to one byte more than a list may have; `None` where
 /// there is none.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    let failed = |source| FileError::System { operation: "read", path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut content = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
-    Ok(Some(content))
+async fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    disk.read(path, MAX_FILE_BYTES + 1).await.map_err(failed("read", path))
 }
 
 /// Replaces the file in one step. Its mode is kept; a link keeps pointing to it.
-fn replace(path: &Path, content: &str) -> Result<(), FileError> {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let failed = |operation, path: &Path| {
-        let path = path.to_owned();
-        move |source| FileError::System { operation, path, source }
-    };
+async fn replace(disk: &dyn Disk, path: &Path, content: &str) -> Result<(), FileError> {
+    let (path, mode) = disk.resolve(path).await;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Always the same name, so that what a crash leaves is used up by the next merge.
     let fresh = folder.join(format!(".{name}.satellite"));
-    let mode = fs::metadata(&path).map_or(MODE, |it| it.permissions().mode() & 0o7777);
-    let write = || -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(content.as_bytes())?;
-        file.sync_all()
-    };
-    if let Err(error) = write() {
+    if let Err(error) = write(disk, &fresh, mode.unwrap_or(MODE), content).await {
         // A full disk is not made fuller by half a list; it is written anew anyway.
-        fs::remove_file(&fresh).ok();
+        disk.remove(&fresh).await.ok();
         return Err(failed("write", &fresh)(error));
     }
-    fs::rename(&fresh, &path).map_err(failed("replace", &path))?;
-    File::open(folder).and_then(|it| it.sync_all()).map_err(failed("sync the folder of", &path))
+    disk.rename(&fresh, &path).await.map_err(failed("replace", &path))?;
+    disk.sync_folder(folder).await.map_err(failed("sync the folder of", &path))
+}
+
+/// Writes a file that nobody reads yet, durably.
+async fn write(disk: &dyn Disk, path: &Path, mode: u32, content: &str) -> io::Result<()> {
+    let mut file = disk.create(path, mode).await?;
+    file.append(content.as_bytes()).await?;
+    file.sync().await
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::System { operation, path, source }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
-    #[test]
-    fn i20_replacing_keeps_mode_and_link_and_leaves_nothing_behind() {
+    use super::*;
+    use crate::disk::OsDisk;
+
+    #[tokio::test]
+    async fn i20_replacing_keeps_mode_and_link_and_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("whitelist");
         let link = folder.path().join("link");
         fs::write(&file, "old.lab\n").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        replace(&link, "new.lab\n").unwrap();
-        assert_eq!(read(&file).unwrap().unwrap(), b"new.lab\n");
+        replace(&OsDisk, &link, "new.lab\n").await.unwrap();
+        assert_eq!(read(&OsDisk, &file).await.unwrap().unwrap(), b"new.lab\n");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
-    #[test]
-    fn a_folder_that_is_gone_is_an_error_that_names_it() {
+    #[tokio::test]
+    async fn a_folder_that_is_gone_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gone/whitelist");
-        let error = replace(&file, "h.lab\n").unwrap_err();
+        let error = replace(&OsDisk, &file, "h.lab\n").await.unwrap_err();
         assert!(chain(&error).contains("gone/.whitelist.satellite"), "{}", chain(&error));
-        assert_eq!(read(&file).unwrap(), None);
+        assert_eq!(read(&OsDisk, &file).await.unwrap(), None);
     }
 
-    #[test]
-    fn a_folder_in_place_of_the_file_is_an_error_and_not_an_empty_list() {
+    #[tokio::test]
+    async fn a_folder_in_place_of_the_file_is_an_error_and_not_an_empty_list() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(read(folder.path()).is_err());
+        assert!(read(&OsDisk, folder.path()).await.is_err());
     }
 
     #[tokio::test]
     async fn a_found_file_is_taken_only_if_its_meaning_is_plain() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("whitelist");
-        assert_eq!(find(&file).await.unwrap(), FoundFile::Missing);
+        assert_eq!(find(&OsDisk, &file).await.unwrap(), FoundFile::Missing);
         fs::write(&file, "bootstrap.invalid\n").unwrap();
-        assert_eq!(find(&file).await.unwrap(), FoundFile::Missing);
+        assert_eq!(find(&OsDisk, &file).await.unwrap(), FoundFile::Missing);
         for content in [&b"\n"[..], b"a.lab\n\xff\n"] {
             fs::write(&file, content).unwrap();
-            assert!(find(&file).await.is_err());
+            assert!(find(&OsDisk, &file).await.is_err());
         }
         fs::write(&file, "a.lab\nb.lab \n").unwrap();
-        let error = chain(&find(&file).await.unwrap_err());
+        let error = chain(&find(&OsDisk, &file).await.unwrap_err());
         assert!(error.contains("line 2") && error.contains("b.lab "), "{error}");
         fs::write(&file, "a.lab\nb.lab").unwrap();
-        let Ok(FoundFile::Lists(names)) = find(&file).await else { panic!("it is a list") };
+        let Ok(FoundFile::Lists(names)) = find(&OsDisk, &file).await else {
+            panic!("it is a list")
+        };
         assert_eq!(names.len(), 2);
     }
 }

@@ -114,10 +114,12 @@ impl Reconciler {
             let Some(took) = self.round(&mut memory, &token).await else { return };
             let rest = took.max(MIN_REST).min(interval);
             tokio::select! {
+                biased;
                 () = token.cancelled() => return,
                 () = tokio::time::sleep(rest) => {}
             }
             tokio::select! {
+                biased;
                 () = token.cancelled() => return,
                 () = self.wake.notified() => {}
                 Ok(()) = config.changed() => {}
@@ -135,13 +137,17 @@ impl Reconciler {
         let begun = self.ledger.read().is_begun();
         let gather = self.observer.gather(&config, begun);
         let mut facts = token.run_until_cancelled(gather).await?;
-        if self.decide(&facts, &config, memory).takes_off() {
+        let mut drafted = Some(self.decide(&facts, &config, memory));
+        if drafted.as_ref().is_some_and(|(plan, _)| plan.takes_off()) {
             // An alert may have ended while the other sources were asked.
             let look = self.observer.ask_alertmanagers(&config);
             facts.alertmanagers = token.run_until_cancelled(look).await?;
+            drafted = None;
         }
         let desk = self.ledger.desk().await;
-        let plan = self.decide(&facts, &config, memory);
+        // A person may have said something since.
+        let still_holds = drafted.filter(|(_, revision)| *revision == desk.read().revision);
+        let (plan, _) = still_holds.unwrap_or_else(|| self.decide(&facts, &config, memory));
         let versions: BTreeMap<HostName, u64> = {
             let documents = desk.read();
             let touched = plan.changes.keys().chain(plan.retired.keys());
@@ -163,9 +169,12 @@ impl Reconciler {
         Some(took)
     }
 
-    fn decide(&self, facts: &Facts, config: &Config, memory: &Memory) -> Plan {
+    /// Decides on the documents as they are, and says of which revision they are.
+    fn decide(&self, facts: &Facts, config: &Config, memory: &Memory) -> (Plan, u64) {
         let documents = self.ledger.read();
-        plan::plan(facts, documents.state(), &config.policy, memory, self.clock.now())
+        let now = self.clock.now();
+        let plan = plan::plan(facts, documents.state(), &config.policy, memory, now);
+        (plan, documents.revision)
     }
 
     /// Journals and logs what was done, or in a dry run what would have been.

@@ -1,4 +1,4 @@
-//! The HTTP clients of what is asked in each round: Alertmanager and Prometheus.
+//! What is asked in each round: Mesos, Alertmanager and Prometheus, over HTTP.
 //!
 //! One look at a source is all or nothing. Its requests run side by side under
 //! one deadline, and if one of them fails, or one alert in an answer cannot be
@@ -10,13 +10,16 @@
 //! the `reqwest::Client` that is handed in must not follow any.
 
 pub(crate) mod alertmanager;
-pub(crate) mod prometheus;
+mod mesos;
+mod prometheus;
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use reqwest::header::DATE;
+use satellite_core::facts::{Alertmanager, Answer, Mesos, Prometheus};
 use satellite_toolkit::exit::{chain, one_line};
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -25,6 +28,52 @@ use url::Url;
 /// below take a healthy source a second or two, and a round must not wait long
 /// for a dead one.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Who can be asked. Each answer is all or nothing, and comes within a time limit.
+pub(crate) trait Sources: Send + Sync {
+    /// What one Alertmanager holds.
+    fn alertmanager<'a>(&'a self, url: &'a Url) -> BoxFuture<'a, Answer<Alertmanager>>;
+
+    /// What one Prometheus scrapes of the exporters, by `host_label`, and what its
+    /// rules say.
+    fn prometheus<'a>(
+        &'a self,
+        url: &'a Url,
+        host_label: &'a str,
+    ) -> BoxFuture<'a, Answer<Prometheus>>;
+
+    /// Which of the masters leads, and which agents it lists.
+    fn mesos<'a>(&'a self, masters: &'a [Url]) -> BoxFuture<'a, Answer<Mesos>>;
+}
+
+/// The sources as they are to be had over the network.
+pub(crate) struct Network {
+    /// Follows no redirects.
+    pub(crate) http: reqwest::Client,
+    /// For the masters.
+    pub(crate) mesos: satellite_mesos::Client,
+}
+
+impl Sources for Network {
+    fn alertmanager<'a>(&'a self, url: &'a Url) -> BoxFuture<'a, Answer<Alertmanager>> {
+        let client = alertmanager::Client::new(self.http.clone(), url.clone());
+        async move { client.look().await }.boxed()
+    }
+
+    fn prometheus<'a>(
+        &'a self,
+        url: &'a Url,
+        host_label: &'a str,
+    ) -> BoxFuture<'a, Answer<Prometheus>> {
+        let client = prometheus::Client::new(self.http.clone(), url.clone());
+        async move { client.look(host_label).await }.boxed()
+    }
+
+    fn mesos<'a>(&'a self, masters: &'a [Url]) -> BoxFuture<'a, Answer<Mesos>> {
+        async move { mesos::look(&self.mesos, masters).await.map_err(|error| chain(&error)) }
+            .boxed()
+    }
+}
 
 /// How much of an error answer is read: enough for every message of Alertmanager
 /// and Prometheus.
