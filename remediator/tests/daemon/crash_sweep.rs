@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio::{task::JoinHandle, time::sleep};
 
 use super::{
+    dice::{Dice, from_environment},
     file::Reader,
     peers::check_failed,
     remediator::{Remediator, answer, command, eventually},
@@ -30,30 +30,11 @@ const FLAPPING: [&str; 2] = ["h1.lab", "h2.lab"];
 /// Whom a person turns off and on all the time. It has no alert.
 const COMMANDED: &str = "h3.lab";
 
-/// Numbers that look random and follow from the seed: splitmix64.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
-
-fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i10_i20_killed_at_random_instants_the_state_is_that_of_the_facts_after_one_round() {
     let kills = from_environment("SATELLITE_KILLS").unwrap_or(FEW_KILLS);
-    let clock = u64::from(Timestamp::now().subsec_nanosecond().unsigned_abs());
-    let seed = from_environment("SATELLITE_SEED").unwrap_or(clock);
-    eprintln!("SATELLITE_KILLS={kills} SATELLITE_SEED={seed}");
-    let mut dice = Dice(seed);
+    eprintln!("SATELLITE_KILLS={kills}");
+    let mut dice = Dice::from_environment();
     let world = World::new().await;
     world.configure(|config| {
         // Flapping is what is done here: it may neither be a storm nor a relapse.

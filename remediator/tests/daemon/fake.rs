@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
 };
 
@@ -57,6 +57,9 @@ pub(crate) enum Mood {
     Broken,
     /// 200 and a page, as a captive proxy would.
     Page,
+    /// It answers; but what is asked of this path is answered as it was when it was
+    /// asked, and not before the mood is set again, to whatever.
+    Holds(&'static str),
 }
 
 type Answer = dyn Fn(&Request) -> Reply + Send + Sync;
@@ -65,6 +68,7 @@ type Answer = dyn Fn(&Request) -> Reply + Send + Sync;
 pub(crate) struct Fake {
     address: SocketAddr,
     mood: watch::Sender<Mood>,
+    held: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -79,8 +83,10 @@ impl Fake {
         let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (mood, moods) = watch::channel(Mood::Well);
-        let task = tokio::spawn(serve(listener, address, moods, Arc::new(answer)));
-        Self { address, mood, task }
+        let held = Arc::<AtomicUsize>::default();
+        let exchange = Exchange { moods, answer: Arc::new(answer), held: Arc::clone(&held) };
+        let task = tokio::spawn(serve(listener, address, exchange));
+        Self { address, mood, held, task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -89,6 +95,11 @@ impl Fake {
 
     pub(crate) fn is(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    /// How many answers it has held back so far, given since or not.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 }
 
@@ -100,18 +111,13 @@ fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, 77, high, low)
 }
 
-async fn serve(
-    listener: TcpListener,
-    address: SocketAddr,
-    mut moods: watch::Receiver<Mood>,
-    answer: Arc<Answer>,
-) {
+async fn serve(listener: TcpListener, address: SocketAddr, mut exchange: Exchange) {
     let mut listener = Some(listener);
     loop {
-        let mood = *moods.borrow_and_update();
+        let mood = *exchange.moods.borrow_and_update();
         if mood == Mood::Away {
             listener = None;
-            if moods.changed().await.is_err() {
+            if exchange.moods.changed().await.is_err() {
                 return;
             }
             continue;
@@ -121,34 +127,49 @@ async fn serve(
         }
         let Some(open) = &listener else { continue };
         tokio::select! {
-            changed = moods.changed() => if changed.is_err() { return },
+            changed = exchange.moods.changed() => if changed.is_err() { return },
             Ok((stream, _)) = open.accept() => {
-                tokio::spawn(exchange(stream, moods.clone(), Arc::clone(&answer)));
+                tokio::spawn(exchange.clone().run(stream));
             }
         }
     }
 }
 
 /// One question, one answer.
-async fn exchange(mut stream: TcpStream, moods: watch::Receiver<Mood>, answer: Arc<Answer>) {
-    let Some(request) = read(&mut stream).await else { return };
-    let mood = *moods.borrow();
-    let reply = match mood {
-        Mood::Well => answer(&request),
-        Mood::Away => return,
-        Mood::Hangs => return hang(stream, moods).await,
-        Mood::Broken => Reply::text(500, "something broke\n"),
-        Mood::Page => Reply::text(200, "<!doctype html><title>Please log in</title>"),
-    };
-    let date = Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
-    let location = reply.location.map_or(String::new(), |it| format!("Location: {it}\r\n"));
-    let (status, length, body) = (reply.status, reply.body.len(), reply.body);
-    let response = format!(
-        "HTTP/1.1 {status} X\r\nDate: {date}\r\nContent-Type: application/json\r\n{location}\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    );
-    // Whoever asked may have gone away, which is its own affair.
-    stream.write_all(response.as_bytes()).await.ok();
+#[derive(Clone)]
+struct Exchange {
+    moods: watch::Receiver<Mood>,
+    answer: Arc<Answer>,
+    held: Arc<AtomicUsize>,
+}
+
+impl Exchange {
+    async fn run(mut self, mut stream: TcpStream) {
+        let Some(request) = read(&mut stream).await else { return };
+        let mood = *self.moods.borrow_and_update();
+        let reply = match mood {
+            Mood::Holds(path) if request.path == path => {
+                let reply = (self.answer)(&request);
+                self.held.fetch_add(1, Ordering::Relaxed);
+                self.moods.changed().await.ok();
+                reply
+            }
+            Mood::Well | Mood::Holds(_) => (self.answer)(&request),
+            Mood::Away => return,
+            Mood::Hangs => return hang(stream, self.moods).await,
+            Mood::Broken => Reply::text(500, "something broke\n"),
+            Mood::Page => Reply::text(200, "<!doctype html><title>Please log in</title>"),
+        };
+        let date = Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+        let location = reply.location.map_or(String::new(), |it| format!("Location: {it}\r\n"));
+        let (status, length, body) = (reply.status, reply.body.len(), reply.body);
+        let response = format!(
+            "HTTP/1.1 {status} X\r\nDate: {date}\r\nContent-Type: application/json\r\n{location}\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        // Whoever asked may have gone away, which is its own affair.
+        stream.write_all(response.as_bytes()).await.ok();
+    }
 }
 
 /// Keeps the connection open until the mood changes.

@@ -1,7 +1,6 @@
 //! The whitelist file as those who read it see it.
 
 use std::{
-    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -15,6 +14,8 @@ use std::{
 use serde_json::json;
 
 use super::{
+    fake::Mood,
+    peers::check_failed,
     remediator::eventually,
     world::{HOSTS, World},
 };
@@ -28,8 +29,8 @@ pub(crate) struct Reader {
 
 /// What a [`Reader`] saw.
 pub(crate) struct Seen {
-    /// Different contents.
-    pub(crate) contents: BTreeSet<String>,
+    /// The contents, each as often as it took the place of another.
+    pub(crate) contents: Vec<String>,
     /// What was wrong with one.
     pub(crate) faults: Vec<String>,
 }
@@ -39,10 +40,11 @@ impl Reader {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut seen = Seen { contents: BTreeSet::new(), faults: Vec::new() };
+            let mut seen = Seen { contents: Vec::new(), faults: Vec::new() };
             while !stopped.load(Ordering::Relaxed) {
                 match look(&file) {
-                    Ok(content) => drop(seen.contents.insert(content)),
+                    Ok(content) if seen.contents.last() == Some(&content) => {}
+                    Ok(content) => seen.contents.push(content),
                     Err(fault) => seen.faults.push(fault),
                 }
             }
@@ -90,6 +92,57 @@ async fn i20_a_reader_sees_whole_lists_only_through_200_changes() {
         if left.len() == 3 { Ok(()) } else { Err(format!("something is left: {left:?}")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn i21_no_list_comes_back_after_a_newer_one_whenever_it_is_killed() {
+    let world = World::new().await;
+    drop(world.start_ready().await);
+    world.wait_for_whitelist(&HOSTS).await;
+    let reader = Reader::start(world.whitelist_file());
+    // Each list of these is another one, so that an older one would be known.
+    let [h1, h2, h3, h4] = HOSTS;
+    for (host, state) in [(h1, "off"), (h2, "off"), (h3, "off"), (h1, "on"), (h2, "on")] {
+        let remediator = world.start().await;
+        let said = json!({"state": state, "reason": "a change"});
+        let answer = remediator.put(&format!("/api/v1/hosts/{host}/events/e"), &said).await;
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+        // Before, in or after the merge.
+        remediator.kill().await;
+    }
+    let _remediator = world.start().await;
+    world.wait_for_whitelist(&[h1, h2, h4]).await;
+    let seen = reader.end();
+    assert!(seen.faults.is_empty(), "{:?}", seen.faults);
+    let lists: [&[&str]; 6] = [&HOSTS, &[h2, h3, h4], &[h3, h4], &[h4], &[h1, h4], &[h1, h2, h4]];
+    let mut wanted = lists.into_iter().map(|list| list.join("\n") + "\n");
+    for content in &seen.contents {
+        let in_order = wanted.any(|list| list == *content);
+        assert!(in_order, "an older list, or one that was never wanted: {:?}", seen.contents);
+    }
+}
+
+#[tokio::test]
+async fn i7_a_list_that_was_changed_while_it_was_dead_is_put_right_and_says_nothing_of_hosts() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    world.fire(&check_failed("h1.lab"));
+    world.wait_for_whitelist(&HOSTS[1..]).await;
+    remediator.kill().await;
+    fs::write(world.whitelist_file(), "h1.lab\nh3.lab\nintruder.lab\n").unwrap();
+    // Nobody can be asked: all it has is its documents.
+    world.peers.all_are(Mood::Hangs);
+    let remediator = world.start().await;
+    world.wait_for_whitelist(&HOSTS[1..]).await;
+    world.peers.all_are(Mood::Well);
+    remediator.ready().await;
+    remediator.rounds(2).await;
+    let views = [("h1.lab", "off"), ("h2.lab", "on"), ("h3.lab", "on")];
+    for (host, state) in views {
+        assert_eq!(remediator.host(host).await["state"], state, "{host}");
+    }
+    assert_eq!(remediator.get("/api/v1/hosts/intruder.lab").await.status, 404);
+    world.wait_for_whitelist(&HOSTS[1..]).await;
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn a_request_in_flight_is_answered_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_bad_file_is_not_taken_and_the_old_one_stays_in_force() {
+async fn i36_a_bad_file_is_not_taken_and_the_old_one_stays_in_force() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
     assert_eq!(remediator.metric(SUCCESSFUL).await, Some(1.0));

@@ -13,12 +13,14 @@
 mod addresses;
 mod crash;
 mod crash_sweep;
+mod dice;
 mod disk;
 mod fake;
 mod file;
 mod first_start;
 mod lifecycle;
 mod manual;
+mod midway;
 mod outage;
 mod peers;
 mod remediator;

@@ -1,10 +1,12 @@
 //! How it starts, and how it says that it cannot.
 
-use std::{fs, net::TcpListener, path::Path, process::Stdio};
+use std::{fs, net::TcpListener, os::unix::fs::MetadataExt as _, path::Path, process::Stdio};
+
+use serde_json::json;
 
 use super::{
     remediator::{code_and_lines, command, run_to_end},
-    world::World,
+    world::{HOSTS, World},
 };
 
 const NAME: &str = "satellite-remediator: ";
@@ -121,6 +123,29 @@ async fn a_store_that_is_no_store_is_one_line_that_names_it_and_exit_1() {
     assert_eq!(code, Some(1));
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("store.redb"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn i23_without_a_store_that_can_be_read_the_file_stays_as_it_is() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let off = json!({"state": "off", "reason": "a new disk"});
+    assert_eq!(remediator.put("/api/v1/hosts/h1.lab/events/e", &off).await.status, 201);
+    world.wait_for_whitelist(&HOSTS[1..]).await;
+    remediator.kill().await;
+    let store = world.path("store/store.redb");
+    let (whole, file) = (fs::read(&store).unwrap(), fs::metadata(world.whitelist_file()).unwrap());
+    for damaged in [&b"this is a letter to somebody\n".repeat(400)[..], &whole[..whole.len() / 2]] {
+        fs::write(&store, damaged).unwrap();
+        let (code, lines) = fails(&world.config_file(), &[]).await;
+        assert_eq!(code, Some(1), "{lines:?}");
+        let now = fs::metadata(world.whitelist_file()).unwrap();
+        assert_eq!((now.ino(), now.modified().unwrap()), (file.ino(), file.modified().unwrap()));
+    }
+    fs::write(&store, whole).unwrap();
+    let remediator = world.start_ready().await;
+    assert_eq!(remediator.host("h1.lab").await["state"], "off");
+    world.wait_for_whitelist(&HOSTS[1..]).await;
 }
 
 #[tokio::test]

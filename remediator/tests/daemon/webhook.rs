@@ -9,9 +9,10 @@ use tokio::{
 };
 
 use super::{
+    dice::Dice,
     peers::{Labels, check_failed, labels},
     remediator::eventually,
-    world::World,
+    world::{HOSTS, World},
 };
 
 /// A delivery as Alertmanager 0.25 writes it.
@@ -202,6 +203,89 @@ async fn i10_what_was_answered_200_is_in_the_journal_after_kill_9() {
     // Newest first.
     numbers.reverse();
     assert_eq!(numbers, (0..20).map(|number: i32| number.to_string()).collect::<Vec<_>>());
+}
+
+/// How many histories of deliveries are tried.
+const HISTORIES: usize = 12;
+
+#[tokio::test]
+async fn i11_any_order_repetition_or_loss_of_deliveries_ends_in_what_is_the_case() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    // What is the case: h1 is sick, and nobody else.
+    world.fire(&check_failed("h1.lab"));
+    remediator.wait_for_host("h1.lab", "off").await;
+    let deliveries = ["h1.lab", "h2.lab"].into_iter().flat_map(|host| {
+        ["firing", "resolved"].map(|status| {
+            let mut delivery = delivery(&[check_failed(host)]);
+            delivery["alerts"][0]["status"] = status.into();
+            delivery.to_string()
+        })
+    });
+    let deliveries: Vec<String> = deliveries.collect();
+    let mut dice = Dice::from_environment();
+    for _ in 0..HISTORIES {
+        for _ in 0..dice.below(12) {
+            let which = usize::try_from(dice.below(4)).unwrap();
+            let answer = remediator.post("/webhook", deliveries[which].clone()).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        remediator.rounds(1).await;
+        world.wait_for_whitelist(&HOSTS[1..]).await;
+    }
+    for (host, wanted) in [("h1.lab", 1), ("h2.lab", 0)] {
+        let view = remediator.host(host).await;
+        assert_eq!(view["transitions"].as_array().unwrap().len(), wanted, "{view}");
+    }
+}
+
+#[tokio::test]
+async fn i13_the_status_of_the_group_counts_for_nothing() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let series = r#"satellite_alerts_unmatched{alertname="HostCheckFailed"}"#;
+    // Its alert fires and the group is resolved, and then the other way round.
+    for (group, alert, wanted) in [("resolved", "firing", Some(1.0)), ("firing", "resolved", None)]
+    {
+        let mut delivery = delivery(&[check_failed("h9.lab")]);
+        delivery["status"] = group.into();
+        delivery["alerts"][0]["status"] = alert.into();
+        assert_eq!(remediator.post("/webhook", delivery.to_string()).await.status, 200);
+        assert_eq!(remediator.metric(series).await, wanted, "{delivery}");
+    }
+}
+
+#[tokio::test]
+async fn i13_a_delivery_that_was_cut_is_counted_and_what_it_left_out_is_found() {
+    let world = World::new().await;
+    world.configure(|config| config.replace("reconcile_interval: 100ms", "reconcile_interval: 5m"));
+    let remediator = world.start().await;
+    remediator.ready().await;
+    world.fire(&check_failed("h1.lab"));
+    let mut cut = delivery(&[check_failed("h2.lab")]);
+    cut["truncatedAlerts"] = 1.into();
+    assert_eq!(remediator.post("/webhook", cut.to_string()).await.status, 200);
+    world.wait_for_whitelist(&HOSTS[1..]).await;
+    assert_eq!(remediator.metric("satellite_webhook_truncated_total").await, Some(1.0));
+    let line = remediator.wait_for_log("Alertmanager left alerts out").await;
+    assert!(line.contains("level=warn") && line.contains("max_alerts"), "{line}");
+}
+
+#[tokio::test]
+async fn i33_what_was_delivered_before_a_restart_takes_nobody_off_after_it() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let body = delivery(&HOSTS.map(check_failed)).to_string();
+    assert_eq!(remediator.post("/webhook", body).await.status, 200);
+    remediator.kill().await;
+    let remediator = world.start_ready().await;
+    remediator.rounds(3).await;
+    for host in HOSTS {
+        let view = remediator.host(host).await;
+        assert_eq!((&view["state"], &view["transitions"]), (&json!("on"), &json!([])), "{view}");
+    }
+    let records = remediator.journal("").await;
+    assert!(records.iter().any(|record| record["kind"] == "delivery"), "it is on record");
 }
 
 #[tokio::test]

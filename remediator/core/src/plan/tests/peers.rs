@@ -39,6 +39,14 @@ pub(super) struct Node {
     /// Whether its exporter is dead.
     pub(super) silent: bool,
     pub(super) agent: Agent,
+    /// How often its agent was given a new id.
+    pub(super) reinstalls: u32,
+}
+
+impl Node {
+    pub(super) fn healthy() -> Self {
+        Self { sick: false, silent: false, agent: Agent::Registered, reinstalls: 0 }
+    }
 }
 
 /// A node's agent as the leading master has it.

@@ -4,7 +4,11 @@ use super::{
     peers::{Agent, at},
     world::{ROUND, World, assert_blocked},
 };
-use crate::{document::What, plan::Block, policy::NewHosts};
+use crate::{
+    document::{Verdict, What},
+    plan::Block,
+    policy::NewHosts,
+};
 
 #[test]
 fn a_host_that_is_well_again_returns() {
@@ -93,11 +97,18 @@ fn i30_a_host_that_relapses_stays_off_twice_as_long_each_time() {
 fn i29_a_new_agent_of_a_host_that_is_off_changes_nothing() {
     let mut world = World::of_hosts(4);
     world.lose("h1");
-    world.node("h1").agent = Agent::Lost;
+    world.say("h2", Verdict::Off, None);
+    for host in ["h1", "h2"] {
+        world.node(host).agent = Agent::Lost;
+    }
     world.pass(600);
-    world.node("h1").agent = Agent::Registered;
+    for host in ["h1", "h2"] {
+        world.node(host).agent = Agent::Registered;
+        world.node(host).reinstalls += 1;
+    }
     world.pass(600);
-    assert!(world.is_off("h1"), "it is still sick");
-    world.round(ROUND);
+    assert_eq!(world.hosts_off(), ["h1", "h2"], "a name is off, whatever agent it has");
+    assert_eq!(world.document("h1").agents[0].id, "agent-1-of-h1");
     assert_blocked!(world, "h1", Block::Fires { .. });
+    assert_blocked!(world, "h2", Block::Manual { .. });
 }

@@ -67,8 +67,7 @@ impl World {
 
     /// The same with an empty store: every peer runs, the remediator starts now.
     pub(super) fn before_the_first_round(count: usize) -> Self {
-        let node = Node { sick: false, silent: false, agent: Agent::Registered };
-        let nodes = (1..=count).map(|number| (format!("h{number}"), node.clone())).collect();
+        let nodes = (1..=count).map(|number| (format!("h{number}"), Node::healthy())).collect();
         let mut world = Self {
             now: 0,
             policy: policy(),
@@ -234,7 +233,7 @@ impl World {
         let listed = |wanted: &[Agent]| {
             let nodes = self.cluster.nodes.iter().filter(|(_, it)| wanted.contains(&it.agent));
             let agents = nodes.map(|(host, node)| facts::Agent {
-                id: format!("agent-of-{host}"),
+                id: format!("agent-{}-of-{host}", node.reinstalls),
                 hostname: host.clone(),
                 ip: (node.agent != Agent::Recovered).then(|| "127.0.0.1".to_owned()),
                 attributes: BTreeMap::from([("rack".into(), rack(host))]),
@@ -265,8 +264,7 @@ impl World {
 
     /// A healthy node joins.
     pub(super) fn add_node(&mut self, host: &str) {
-        let node = Node { sick: false, silent: false, agent: Agent::Registered };
-        self.cluster.nodes.insert(host.to_owned(), node);
+        self.cluster.nodes.insert(host.to_owned(), Node::healthy());
     }
 
     pub(super) fn sicken(&mut self, host: &str) {
