@@ -19,7 +19,7 @@ async fn command(remediator: &Remediator, path: &str, body: &Value) -> Answer {
 #[tokio::test]
 async fn i35_a_dry_run_decides_the_same_and_does_nothing() {
     let world = World::new().await;
-    drop(world.start_ready().await);
+    world.start_ready().await.kill().await;
     world.wait_for_whitelist(&HOSTS).await;
     let before = world.whitelist();
     world.configure(|config| config.replace("policy:", "policy:\n  dry_run: true"));
