@@ -1,5 +1,5 @@
-//! How long one round's decision takes over a large cluster, and how much memory
-//! the process has needed by then.
+//! How long one round's decision and the merge after it take over a large cluster,
+//! and how much memory the process needs for them.
 //!
 //!     cargo bench -p satellite-core
 //!
@@ -7,8 +7,9 @@
 //! nothing. The least of several times is the one to compare.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    hint::black_box,
     time::{Duration, Instant},
 };
 
@@ -21,11 +22,14 @@ use satellite_core::{
     matcher::Labels,
     plan::plan,
     policy::{Action, MaxOff, MinHosts, NewHosts, RelapsePolicy, Rule, Share, StormPolicy},
+    whitelist,
 };
 
 const HOSTS: usize = 50_000;
 /// Every tenth host is sick.
 const ALERTS: usize = 5_000;
+/// Has no divisor in common with the number of hosts.
+const STRIDE: usize = 7_919;
 const ROUND: Duration = Duration::from_secs(15);
 const ROUNDS: u32 = 20;
 
@@ -38,35 +42,53 @@ fn main() {
 #[expect(clippy::print_stdout, reason = "its output is what it is for")]
 fn report(name: &str, policy: &Policy) {
     let mut world = World::default();
-    let mut times = Vec::new();
+    let (mut rounds, mut merges) = (Vec::new(), Vec::new());
+    let mut listed = BTreeSet::new();
+    let mut memory = String::new();
     for round in 0..ROUNDS {
         let now = Now {
             wall: Timestamp::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + ROUND * round,
             uptime: ROUND * round,
         };
         let facts = facts(now.wall);
+        if round == 0 || round + 1 == ROUNDS {
+            memory += &format!("{} before round {round}, ", resident("VmRSS:"));
+        }
         let state = State { hosts: &world.hosts, automation: &world.automation };
         let began = Instant::now();
         let plan = plan(&facts, state, policy, &world.memory, now);
-        times.push(began.elapsed());
+        rounds.push(began.elapsed());
         world.take(plan);
+        let began = Instant::now();
+        let merge = whitelist::merge(&world.hosts, &listed, policy, now.wall);
+        let file = black_box(merge.render());
+        merges.push(began.elapsed());
+        assert_eq!(file.lines().count(), merge.hosts.len());
+        listed = merge.hosts;
     }
-    let (first, later) = (times[0], &times[2..]);
-    let (least, most) = (later.iter().min().expect("rounds"), later.iter().max().expect("rounds"));
     println!(
-        "{HOSTS} hosts, {ALERTS} alerts, {name}: first round {first:.1?}, later {least:.1?} to \
-         {most:.1?}; {} documents, {} off; peak RSS {}",
+        "{HOSTS} hosts, {ALERTS} alerts, {name}: first round {:.1?}, later {}; merge and render \
+         {}; {} documents, {} off; RSS {memory}peak {}",
+        rounds[0],
+        spread(&rounds[2..]),
+        spread(&merges),
         world.hosts.len(),
         world.hosts.values().filter(|it| it.off_since.is_some()).count(),
-        peak_rss(),
+        resident("VmHWM:"),
     );
 }
 
-/// What the system says that this process has needed at most.
-fn peak_rss() -> String {
+fn spread(times: &[Duration]) -> String {
+    let mut times = times.to_vec();
+    times.sort();
+    format!("{:.1?} at least, {:.1?} at the median", times[0], times[times.len() / 2])
+}
+
+/// What the system says of the memory that this process has.
+fn resident(field: &str) -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.map_or("unknown".into(), |peak| peak.trim().to_owned())
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.map_or("unknown".into(), |size| size.trim().to_owned())
 }
 
 /// What the shell keeps between rounds.
@@ -90,8 +112,13 @@ fn host(number: usize) -> String {
     format!("node{number:05}.rack{:03}.example.com", number / 40)
 }
 
+/// The hosts in an order that is none, as the peers' hash maps list them.
+fn scattered() -> impl Iterator<Item = usize> {
+    (0..HOSTS).map(|number| number * STRIDE % HOSTS)
+}
+
 fn sick() -> impl Iterator<Item = String> {
-    (0..ALERTS).map(|number| host(number * (HOSTS / ALERTS)))
+    scattered().filter(|number| number.is_multiple_of(HOSTS / ALERTS)).map(host)
 }
 
 fn labels(alertname: &str, pairs: &[(&str, &str)]) -> Labels {
@@ -163,7 +190,7 @@ fn facts(now: Timestamp) -> Facts {
         )]),
         mesos: Ok(Mesos {
             leader: "m1".into(),
-            registered: (0..HOSTS).map(agent).collect(),
+            registered: scattered().map(agent).collect(),
             recovered: Vec::new(),
         }),
         found_file: Ok(FoundFile::Missing),
