@@ -1,6 +1,6 @@
 //! Host names: exactly what an agent registers with and what Mesos compares.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,10 @@ const MAX_LABEL_LENGTH: usize = 63;
 ///
 /// Kept verbatim: Mesos compares a line of its whitelist with the agent's
 /// registered name byte by byte, so nothing is trimmed and no case is folded.
+/// Shared, since a round writes the same name into many maps.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct HostName(String);
+pub struct HostName(Arc<str>);
 
 /// Why a text is not a host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +38,7 @@ impl FromStr for HostName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.parse::<IpAddr>().is_ok() || is_rfc1123(text) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         // A message must not become as long as somebody's request.
         let shown: String = text.chars().take(80).collect();
@@ -67,7 +68,7 @@ impl TryFrom<String> for HostName {
 
 impl From<HostName> for String {
     fn from(host: HostName) -> Self {
-        host.0
+        host.0.as_ref().to_owned()
     }
 }
 
