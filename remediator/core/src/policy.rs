@@ -63,7 +63,12 @@ impl Policy {
     pub fn accused<'a>(&self, labels: &'a Labels) -> Option<&'a str> {
         let takes_off = |rule: &Rule| matches!(rule.action, Action::Off { .. });
         self.rule_for(labels).filter(|rule| takes_off(rule))?;
-        Some(labels.get(&self.host_label).map_or("", String::as_str))
+        Some(self.host_of(labels))
+    }
+
+    /// What an alert says of its host; empty where the label is missing.
+    pub(crate) fn host_of<'a>(&self, labels: &'a Labels) -> &'a str {
+        labels.get(&self.host_label).map_or("", String::as_str)
     }
 
     /// Whether alerts of this name with these labels, as far as a rule of

@@ -6,11 +6,14 @@
 //! to have been told again, holds every Watchdog, and either lost the alert
 //! well before it would have run out, or has heard from Prometheus since.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Round, sightings::Sightings};
+use super::{
+    Known, Round,
+    sightings::{Sighting, Sightings, by_alert},
+};
 use crate::{
     facts::{Alertmanager, Answer},
     host::HostName,
@@ -27,16 +30,16 @@ const WARM_RESENDS: u32 = 2;
 /// One alert, of one host or of the whole cluster. Other labels may come and go
 /// while the trouble is the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AlertKey {
+pub(super) struct AlertKey {
     /// Whose.
-    pub subject: Subject,
+    pub(super) subject: Subject,
     /// Its name.
-    pub alertname: String,
+    pub(super) alertname: String,
 }
 
 /// Whose an alert is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub(super) enum Subject {
     /// The cluster's, for which a rule holds. Two rules may hold by one name of an
     /// alert, each for its own time.
     Cluster {
@@ -58,9 +61,35 @@ impl AlertKey {
     }
 }
 
+/// What this process knows of an alert from having watched it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Watched {
+    /// What each Alertmanager showed of it.
+    shown: Vec<(String, Shown)>,
+    /// How long it has fired, counted in rounds that were not blind.
+    pub(super) fired_for: Option<Duration>,
+    /// Since when, by uptime, it has been believed gone.
+    gone_since: Option<Duration>,
+    /// Since when, by uptime, it has been seen to hold.
+    pub(super) held_since: Option<Duration>,
+}
+
+impl Watched {
+    fn shown_at(&self, url: &str) -> Option<Shown> {
+        self.shown.iter().find(|(it, _)| it == url).map(|&(_, shown)| shown)
+    }
+
+    fn note(&mut self, url: &str, now: Shown) {
+        match self.shown.iter_mut().find(|(it, _)| it == url) {
+            Some((_, shown)) => *shown = now,
+            None => self.shown.push((url.to_owned(), now)),
+        }
+    }
+}
+
 /// What one Alertmanager showed of one alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shown {
+struct Shown {
     /// When it would run out, by the Alertmanager's clock.
     ends_at: Timestamp,
     /// The same by uptime.
@@ -144,7 +173,7 @@ fn warm_since(answer: &Answer<Alertmanager>, policy: &Policy) -> Result<Timestam
     Ok(at)
 }
 
-impl Round<'_> {
+impl<'a> Round<'a> {
     /// Says which Alertmanagers and which Watchdogs cannot be believed.
     pub(super) fn name_blind_alertmanagers(&mut self) {
         let faults = self.peers.iter().filter_map(|(url, peer)| {
@@ -175,45 +204,55 @@ impl Round<'_> {
 
     /// Notes what each Alertmanager shows of every alert whose absence matters
     /// or may come to matter.
-    pub(super) fn remember_alerts(&mut self, sightings: &Sightings<'_>) {
-        let shown = sightings.by_key.keys().cloned();
-        let causes = self.documents().flat_map(|(host, document)| {
-            let causes = document.alert_causes();
-            causes.map(|(_, _, evidence)| AlertKey::of_host(host, &evidence.alertname))
+    pub(super) fn remember_alerts(&mut self, special: &[Known<'a>], sightings: &Sightings<'a>) {
+        for (host, of_host) in &sightings.by_host {
+            for (alertname, alert) in by_alert(&of_host.shown) {
+                self.remember_alert(AlertKey::of_host(host, alertname), alert);
+            }
+        }
+        for (key, shown) in &sightings.holding {
+            self.remember_alert(key.clone(), shown);
+        }
+        let causes = special.iter().flat_map(|known| {
+            let causes = self.document_of(known).alert_causes();
+            causes.map(|(_, _, evidence)| AlertKey::of_host(&known.host, &evidence.alertname))
         });
         let holds = self.automation.holds.iter();
         let holds = holds.map(|it| AlertKey::of_hold(&it.rule, &it.alertname));
-        let tracked: Vec<AlertKey> = shown.chain(causes).chain(holds).collect();
-        for key in tracked {
-            let shown = self.shown_of(&key, sightings);
-            self.memory.shown.insert(key, shown);
+        let known = |key: &AlertKey| self.memory.alerts.contains_key(key);
+        let unseen: Vec<AlertKey> = causes.chain(holds).filter(|key| !known(key)).collect();
+        for key in unseen {
+            self.remember_alert(key, &[]);
         }
     }
 
-    fn shown_of(&self, key: &AlertKey, sightings: &Sightings<'_>) -> BTreeMap<String, Shown> {
-        let mut shown = self.former_memory.shown.get(key).cloned().unwrap_or_default();
+    fn remember_alert(&mut self, key: AlertKey, sightings: &[Sighting<'_>]) {
+        let former = self.former_memory.alerts.get(&key);
+        let shown = former.map_or(Vec::new(), |former| former.shown.clone());
+        let mut watched = Watched { shown, ..Watched::default() };
         for (url, peer) in &self.peers {
-            let here = sightings.of(key).iter().filter(|sighting| sighting.peer == *url);
+            let here = sightings.iter().filter(|sighting| sighting.peer == *url);
             if let Some(ends_at) = here.map(|sighting| sighting.alert.ends_at).max() {
                 let expires = self.now.uptime.saturating_add(since(peer.now, ends_at));
-                shown.insert((*url).to_owned(), Shown { ends_at, expires, gone_at: None });
+                watched.note(url, Shown { ends_at, expires, gone_at: None });
             } else if peer.believed().is_ok()
-                && let Some(former) = shown.get_mut(*url)
+                && let Some(shown) = watched.shown_at(url)
             {
-                former.gone_at.get_or_insert(self.now.uptime);
+                let gone_at = shown.gone_at.or(Some(self.now.uptime));
+                watched.note(url, Shown { gone_at, ..shown });
             }
         }
-        shown
+        self.memory.alerts.insert(key, watched);
     }
 
-    /// Whether an alert is there, for a cause or hold that began at `begun`.
+    /// Whether an alert is there of which this is `shown`, for a cause or hold that
+    /// began at `begun`.
     pub(super) fn presence(
         &mut self,
         key: &AlertKey,
         begun: Timestamp,
-        sightings: &Sightings<'_>,
+        shown: &[Sighting<'_>],
     ) -> Presence {
-        let shown = sightings.of(key);
         if let Some(sighting) = shown.iter().find(|sighting| sighting.is_suppressed()) {
             let why = sighting.why_suppressed();
             return Presence::Suppressed { peer: sighting.peer.to_owned(), why };
@@ -226,9 +265,9 @@ impl Round<'_> {
                 return Presence::Doubted(doubt);
             }
         }
-        let former = self.former_memory.gone_since.get(key).copied();
+        let former = self.former_memory.alerts.get(key).and_then(|former| former.gone_since);
         let since = former.unwrap_or(self.now.uptime);
-        self.memory.gone_since.insert(key.clone(), since);
+        self.memory.alerts.entry(key.clone()).or_default().gone_since = Some(since);
         Presence::Gone { since }
     }
 
@@ -241,11 +280,11 @@ impl Round<'_> {
         begun: Timestamp,
     ) -> Result<(), String> {
         let heard = peer.believed().map_err(|doubt| format!("{url} {doubt}"))?;
-        let shown = self.memory.shown.get(key).and_then(|peers| peers.get(url));
+        let shown = self.memory.alerts.get(key).and_then(|watched| watched.shown_at(url));
         // Its clock is known to the second and answers take time, so "before it
         // ran out" leaves a margin; a resolved alert keeps at least three resend delays of its time.
         let margin = self.policy.resend_delay;
-        let resolved = |it: &Shown| it.gone_at.is_some_and(|at| at + margin < it.expires);
+        let resolved = |it: Shown| it.gone_at.is_some_and(|at| at + margin < it.expires);
         if shown.is_some_and(resolved) {
             return Ok(());
         }

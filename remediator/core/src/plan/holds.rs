@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    AlertKey, Block, Round, Subject,
-    absence::Presence,
+    AlertKey, Block, Round,
+    absence::{Presence, Subject},
     sightings::{Sighting, Sightings},
 };
 use crate::{
@@ -37,15 +37,16 @@ impl HoldStatus {
 impl Round<'_> {
     /// Begins the holds whose alert shows up, ends those whose alert is gone.
     pub(super) fn judge_holds(&mut self, sightings: &Sightings<'_>) {
-        for (key, sightings) in &sightings.by_key {
+        for (key, sightings) in &sightings.holding {
             if let Subject::Cluster { rule } = &key.subject {
                 self.begin_hold(rule, &key.alertname, sightings);
             }
         }
         for hold in std::mem::take(&mut self.automation.holds) {
             let key = AlertKey::of_hold(&hold.rule, &hold.alertname);
-            let presence = self.presence(&key, hold.since, sightings);
-            let silenced = is_silenced(sightings.of(&key));
+            let shown = sightings.holding.get(&key).map_or(&[][..], Vec::as_slice);
+            let presence = self.presence(&key, hold.since, shown);
+            let silenced = is_silenced(shown);
             if let Some(status) = self.judge_hold(&key, &hold, presence, silenced) {
                 self.holds.push(status);
                 self.automation.holds.push(hold);
@@ -76,7 +77,7 @@ impl Round<'_> {
         presence: Presence,
         silenced: bool,
     ) -> Option<HoldStatus> {
-        let former = self.former_memory.held_since.get(key).copied();
+        let former = self.former_memory.alerts.get(key).and_then(|former| former.held_since);
         let held_since = former.unwrap_or(self.now.uptime);
         let max_hold = max_hold(self.policy.rule_named(&hold.rule));
         let over_at = max_hold.map(|max| held_since + max);
@@ -92,7 +93,7 @@ impl Round<'_> {
                 (true, format!("it must stay gone until {until:.0}"))
             }
         };
-        self.memory.held_since.insert(key.clone(), held_since);
+        self.memory.alerts.entry(key.clone()).or_default().held_since = Some(held_since);
         if over_at.is_some_and(|over| self.now.uptime >= over) && blocks {
             blocks = false;
             note = format!("{note}; it has held for longer than its max_hold and blocks no more");

@@ -136,21 +136,20 @@ impl<'a> Round<'a> {
         // the list, and every one that is not in it.
         let mut known = self.hosts.iter().peekable();
         for agents in entries.chunk_by(|a, b| a.hostname == b.hostname) {
-            let hostname = agents[0].hostname;
-            while let Some((host, document)) = known.next_if(|(host, _)| host.as_str() < hostname) {
-                self.mark_unlisted(host, document);
+            let (hostname, listed) = (agents[0].hostname, Listed(agents));
+            while let Some(unlisted) = known.next_if(|(host, _)| host.as_str() < hostname) {
+                self.unlisted.push(unlisted);
             }
-            if let Some((host, _)) = known.next_if(|(host, _)| host.as_str() == hostname) {
-                self.take_host(host, &Listed(agents), adopting);
+            if let Some((host, document)) = known.next_if(|(host, _)| host.as_str() == hostname) {
+                self.take_host(host, document, &listed);
             } else if let Ok(host) = hostname.parse() {
-                self.take_host(&host, &Listed(agents), adopting);
+                self.take_new_host(&host, &listed, adopting);
             } else {
                 self.unlistable.insert(hostname.to_owned());
             }
         }
-        for (host, document) in known {
-            self.mark_unlisted(host, document);
-        }
+        self.unlisted.extend(known);
+        self.mark_unlisted();
     }
 
     /// Whether a host that turns up now is judged by the file that was found.
@@ -160,17 +159,22 @@ impl<'a> Round<'a> {
         first_start.had_file && now < *first_start.adopt_until.get_or_insert(later(now, ADOPTION))
     }
 
-    fn take_host(&mut self, host: &HostName, listed: &Listed<'_, '_>, adopting: bool) {
+    fn take_host(&mut self, host: &HostName, document: &HostDocument, listed: &Listed<'_, '_>) {
         let state = listed.state();
-        let Some(document) = self.document(host.as_str()) else {
-            return self.enrol(host, listed, adopting);
-        };
         if document.listing.state == state && listed.is_known(&document.agents) {
             return;
         }
         let records = listed.records(&document.agents);
         let now = self.now.wall;
         self.change(host, |document| relist(document, state, now, records), None);
+    }
+
+    /// A host that the store does not know; this round may have read it in the file.
+    fn take_new_host(&mut self, host: &HostName, listed: &Listed<'_, '_>, adopting: bool) {
+        match self.document(host.as_str()).cloned() {
+            Some(document) => self.take_host(host, &document, listed),
+            None => self.enrol(host, listed, adopting),
+        }
     }
 
     fn enrol(&mut self, host: &HostName, listed: &Listed<'_, '_>, adopting: bool) {
@@ -196,9 +200,12 @@ impl<'a> Round<'a> {
         self.change(host, enrol, Some(record));
     }
 
-    fn mark_unlisted(&mut self, host: &HostName, document: &HostDocument) {
-        if document.listing.state != ListingState::Unlisted {
-            let listing = Listing { state: ListingState::Unlisted, since: self.now.wall };
+    fn mark_unlisted(&mut self) {
+        let listing = Listing { state: ListingState::Unlisted, since: self.now.wall };
+        let was_listed = |it: &HostDocument| it.listing.state != ListingState::Unlisted;
+        let lost = self.unlisted.iter().filter(|(_, document)| was_listed(document));
+        let lost: Vec<&HostName> = lost.map(|&(host, _)| host).collect();
+        for host in lost {
             self.change(host, |document| document.listing = listing, None);
         }
     }

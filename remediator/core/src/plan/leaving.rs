@@ -3,13 +3,13 @@
 //! Candidates are taken in the order in which their alerts began, so that a
 //! budget goes to those who have been sick the longest.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
-    AlertKey, Block, Outlook, Round, Subject,
-    sightings::{self, Sighting, Sightings},
+    AlertKey, Block, Outlook, Round,
+    sightings::{self, OfHost, Sighting, Sightings},
 };
 use crate::{
     document::{Cause, HostDocument, Verdict, What},
@@ -19,74 +19,73 @@ use crate::{
 };
 
 /// A host that a rule would take out.
-struct Candidate<'a> {
-    host: HostName,
+struct Candidate<'s, 'a> {
+    host: &'s HostName,
+    document: Cow<'a, HostDocument>,
     since: Timestamp,
-    alerts: Vec<(AlertKey, &'a Rule, Sighting<'a>)>,
+    shown: &'s [Sighting<'a>],
 }
 
 impl<'a> Round<'a> {
     /// Takes out the candidates that pass every gate.
     pub(super) fn judge_leaving(&mut self, sightings: &Sightings<'a>) {
         let mut candidates = self.candidates(sightings);
-        candidates.sort_by(|a, b| (a.since, &a.host).cmp(&(b.since, &b.host)));
+        candidates.sort_by_key(|candidate| (candidate.since, candidate.host));
         for candidate in candidates {
-            let mut outlook = self.outlooks.remove(&candidate.host).unwrap_or_default();
-            let ready = self.ready(&candidate, sightings, &mut outlook);
+            let mut outlook = self.outlooks.remove(candidate.host).unwrap_or_default();
+            let ready = self.ready(&candidate, &mut outlook);
             if let Some((rule, sighting)) = ready
-                && self.passes_gates(&candidate.host, &mut outlook)
+                && self.passes_gates(&candidate, &mut outlook)
                 && outlook.blocked_by.is_empty()
             {
-                self.take_off(&candidate.host, rule, &sighting);
+                self.take_off(&candidate, rule, &sighting);
             }
-            self.outlooks.insert(candidate.host, outlook);
+            self.outlooks.insert(candidate.host.clone(), outlook);
         }
     }
 
-    fn candidates(&self, sightings: &Sightings<'a>) -> Vec<Candidate<'a>> {
-        let mut candidates: BTreeMap<&HostName, Candidate<'a>> = BTreeMap::new();
-        for (key, sightings) in &sightings.by_key {
-            let Subject::Host(host) = &key.subject else { continue };
-            let on = self.document(host.as_str()).is_some_and(|it| it.verdict() == Verdict::On);
-            for sighting in sightings.iter().filter(|_| on) {
-                let Some(rule) = sighting.rule else { continue };
-                let since = sighting.alert.starts_at;
-                let candidate = candidates.entry(host).or_insert_with(|| Candidate {
-                    host: host.clone(),
-                    since,
-                    alerts: Vec::new(),
-                });
-                candidate.since = candidate.since.min(since);
-                candidate.alerts.push((key.clone(), rule, *sighting));
-            }
-        }
-        candidates.into_values().collect()
+    fn candidates<'s>(&self, sightings: &'s Sightings<'a>) -> Vec<Candidate<'s, 'a>> {
+        let candidate = |OfHost { known, shown }: &'s OfHost<'a>| {
+            let acted_upon = shown.iter().filter(|sighting| sighting.rule.is_some());
+            let since = acted_upon.map(|sighting| sighting.alert.starts_at).min()?;
+            let document = self.document_to_keep(known);
+            let is_on = document.verdict() == Verdict::On;
+            is_on.then_some(Candidate { host: &known.host, document, since, shown })
+        };
+        sightings.by_host.values().filter_map(candidate).collect()
     }
 
     /// The first alert of the candidate that has fired for long enough, if no
     /// alert of it is suppressed.
     fn ready(
         &mut self,
-        candidate: &Candidate<'a>,
-        sightings: &Sightings<'a>,
+        candidate: &Candidate<'_, 'a>,
         outlook: &mut Outlook,
     ) -> Option<(&'a Rule, Sighting<'a>)> {
         let mut ready = None;
         let mut short = Vec::new();
-        outlook.blocked_by.extend(sightings.freezes(&candidate.host));
-        for (key, rule, sighting) in &candidate.alerts {
+        outlook.blocked_by.extend(sightings::freezes(candidate.shown));
+        for (alertname, alert) in sightings::by_alert(candidate.shown) {
             // Nor is its time under a silence counted.
-            if sightings.of(key).iter().any(Sighting::is_suppressed) {
+            if alert.iter().any(Sighting::is_suppressed) {
                 continue;
             }
-            let needed = sightings::wanted_firing(self.policy, &rule.name);
-            let fired = self.count_firing(key, sighting);
-            if fired >= needed {
-                ready = ready.or(Some((*rule, *sighting)));
-            } else {
-                let (alertname, rule) = (key.alertname.clone(), rule.name.clone());
-                short.push(Block::FiresTooShort { alertname, rule, fired, needed });
+            let key = AlertKey::of_host(candidate.host, alertname);
+            let former = self.former_memory.alerts.get(&key).and_then(|former| former.fired_for);
+            let mut best = None;
+            for sighting in alert {
+                let Some(rule) = sighting.rule else { continue };
+                let needed = sightings::wanted_firing(self.policy, &rule.name);
+                let fired = self.count_firing(former, sighting).max(best.unwrap_or_default());
+                best = Some(fired);
+                if fired >= needed {
+                    ready = ready.or(Some((rule, *sighting)));
+                } else {
+                    let (alertname, rule) = (alertname.to_owned(), rule.name.clone());
+                    short.push(Block::FiresTooShort { alertname, rule, fired, needed });
+                }
             }
+            self.memory.alerts.entry(key).or_default().fired_for = best;
         }
         if ready.is_none() {
             short.dedup();
@@ -97,27 +96,23 @@ impl<'a> Round<'a> {
 
     /// Adds the time since the last round to an alert's count, unless the
     /// Alertmanager that shows it cannot be believed.
-    fn count_firing(&mut self, key: &AlertKey, sighting: &Sighting<'_>) -> Duration {
+    fn count_firing(&self, former: Option<Duration>, sighting: &Sighting<'_>) -> Duration {
         let believed = self.peers.get(sighting.peer).is_some_and(|it| it.believed().is_ok());
         let last_round = self.former_memory.last_round.unwrap_or(self.now.uptime);
         let passed = self.now.uptime.saturating_sub(last_round);
-        let fired = match self.former_memory.fired_for.get(key) {
-            Some(&counted) if believed => counted + passed,
-            counted => counted.copied().unwrap_or_default(),
-        };
-        let best = self.memory.fired_for.entry(key.clone()).or_insert(fired);
-        *best = fired.max(*best);
-        *best
+        match former {
+            Some(counted) if believed => counted + passed,
+            counted => counted.unwrap_or_default(),
+        }
     }
 
     /// Every gate is asked, so that a person sees all that stands in the way.
-    fn passes_gates(&self, host: &HostName, outlook: &mut Outlook) -> bool {
+    fn passes_gates(&self, candidate: &Candidate<'_, 'a>, outlook: &mut Outlook) -> bool {
         let blocks_before = outlook.blocked_by.len();
         if let Err(reason) = &self.facts.mesos {
             outlook.block(Block::NoLeader(reason.clone()));
         }
-        let Some(document) = self.document(host.as_str()) else { return false };
-        if !self.is_in_inventory(document) {
+        if !self.is_in_inventory(&candidate.document) {
             outlook.block(Block::NotInInventory);
         }
         if let Some((until, block)) = self.pause_block(false) {
@@ -132,12 +127,12 @@ impl<'a> Round<'a> {
                 None => outlook.block(hold.block()),
             }
         }
-        self.ask_budget(host, document, outlook);
+        self.ask_budget(candidate.host, &candidate.document, outlook);
         outlook.blocked_by.len() == blocks_before
     }
 
     fn ask_budget(&self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) {
-        let budget = self.budget;
+        let budget = self.stock.budget;
         // The candidate itself may be unreachable and thus counted already.
         let counted = self.is_in_inventory(document) && !self.is_reachable(host, document);
         let others_away = budget.away - usize::from(counted);
@@ -146,12 +141,10 @@ impl<'a> Round<'a> {
             outlook.block(Block::Budget { away: others_away, inventory, limit });
         }
         for (attribute, value) in self.limited_groups(document) {
-            let limit = self.policy.per_attribute.get(&attribute).copied().unwrap_or(usize::MAX);
-            let group = (attribute, value);
-            let away = self.away_by_attribute.get(&group).copied().unwrap_or(0);
-            let away = away - usize::from(counted);
+            let limit = self.policy.per_attribute.get(attribute).copied().unwrap_or(usize::MAX);
+            let away = self.stock.away_with(attribute, value) - usize::from(counted);
             if away + 1 > limit {
-                let (attribute, value) = group;
+                let (attribute, value) = (attribute.to_owned(), value.to_owned());
                 outlook.block(Block::AttributeBudget { attribute, value, away, limit });
             }
         }
@@ -169,7 +162,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn take_off(&mut self, host: &HostName, rule: &Rule, sighting: &Sighting<'_>) {
+    fn take_off(&mut self, candidate: &Candidate<'_, 'a>, rule: &Rule, sighting: &Sighting<'_>) {
+        let Candidate { host, ref document, .. } = *candidate;
         let Action::Off { .. } = rule.action else { return };
         let evidence = sightings::evidence(self, sighting);
         let value = evidence.value.as_ref().map_or(String::new(), |value| format!(" = {value}"));
@@ -177,9 +171,6 @@ impl<'a> Round<'a> {
         let mut record = self.record(What::Off, &reason);
         record.rule = Some(rule.name.clone());
         record.evidence = Some(evidence.clone());
-        let document = self.document(host.as_str());
-        let reachable = document.is_some_and(|document| self.is_reachable(host, document));
-        let groups = document.map(|document| self.limited_groups(document)).unwrap_or_default();
         let (now, within) = (self.now.wall, self.policy.relapse.within);
         let cause = Cause::Alert { rule: rule.name.clone(), since: now, evidence };
         let edit = |document: &mut HostDocument| {
@@ -193,13 +184,10 @@ impl<'a> Round<'a> {
         }
         self.automation.offs.push(self.now.wall);
         self.memory.off_since.insert(host.clone(), self.now.uptime);
-        self.budget.offs_last_hour += 1;
-        self.budget.on -= 1;
-        if reachable {
-            self.budget.away += 1;
-            for group in groups {
-                *self.away_by_attribute.entry(group).or_insert(0) += 1;
-            }
+        self.stock.budget.offs_last_hour += 1;
+        self.stock.budget.on -= 1;
+        if self.is_reachable(host, document) {
+            self.stock.note_away(&self.limited_groups(document));
         }
     }
 }

@@ -6,10 +6,10 @@
 //!
 //! The steps of [`plan`] are the modules, in this order: [`rest`] (whether there
 //! is to be any deciding), [`inventory`] (who is there), [`retiring`] (who is no
-//! more), [`sightings`] (which alerts are whose), [`absence`] (what is believed to
-//! be gone), [`holds`] and [`storm`] (what stops everything), [`returning`] (who
-//! comes back, on whose [`evidence`]), [`leaving`] (who is taken out, and what
-//! stands in the way).
+//! more), [`stock`] (how many there are, and who is not simply on), [`sightings`]
+//! (which alerts are whose), [`absence`] (what is believed to be gone), [`holds`] and
+//! [`storm`] (what stops everything), [`returning`] (who comes back, on whose
+//! [`evidence`]), [`leaving`] (who is taken out, and what stands in the way).
 //!
 //! What only this process can know, such as how long it has watched something,
 //! is [`Memory`]: handed in, handed back, lost at a restart. Losing it makes
@@ -24,11 +24,13 @@ mod rest;
 mod retiring;
 mod returning;
 mod sightings;
+mod stock;
 mod storm;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -41,9 +43,8 @@ use crate::{
     host::HostName,
     policy::Policy,
     time::{Now, since},
-    whitelist,
 };
-pub use absence::{AlertKey, Subject};
+use absence::AlertKey;
 pub use holds::HoldStatus;
 pub use storm::StormStatus;
 
@@ -66,12 +67,8 @@ pub struct Memory {
     last_round: Option<Duration>,
     /// Since when each source has been blind.
     blind_since: BTreeMap<String, Timestamp>,
-    /// How long an alert has fired, counted in rounds that were not blind.
-    fired_for: BTreeMap<AlertKey, Duration>,
-    /// What each Alertmanager showed of each alert.
-    shown: BTreeMap<AlertKey, BTreeMap<String, absence::Shown>>,
-    /// Since when, by uptime, an alert has been believed gone.
-    gone_since: BTreeMap<AlertKey, Duration>,
+    /// What was watched of each alert that shows or whose absence matters.
+    alerts: BTreeMap<AlertKey, absence::Watched>,
     /// When each Prometheus answered again after being away, by its own clock.
     prometheus_back: BTreeMap<String, Timestamp>,
     /// When the first good scrape of the present run of them was seen, by host and
@@ -83,8 +80,6 @@ pub struct Memory {
     sick: BTreeSet<HostName>,
     /// Who fell sick lately, and when by uptime, whether still so or not.
     fell_sick: BTreeMap<HostName, Duration>,
-    /// Since when, by uptime, this process has seen a hold.
-    held_since: BTreeMap<AlertKey, Duration>,
 }
 
 /// What is to be done, complete: an executor has nothing left to decide.
@@ -393,14 +388,24 @@ pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, n
     round.end_pause();
     round.take_inventory();
     round.retire_hosts();
+    let special = round.take_stock();
     let sightings = sightings::sort(&round);
-    round.remember_alerts(&sightings);
+    round.remember_alerts(&special, &sightings);
     round.judge_holds(&sightings);
     round.judge_storm(&sightings);
-    round.judge_returning(&sightings);
-    round.count_budget();
+    round.judge_returning(&special, &sightings);
+    round.count_special(&special);
     round.judge_leaving(&sightings);
     round.finish(sightings)
+}
+
+/// A host that was looked for and found: to look for it once more among very many
+/// takes longer than most of what is done with it.
+#[derive(Clone)]
+struct Known<'a> {
+    host: HostName,
+    /// Its document in the store; the round may have changed it, or made the first.
+    stored: Option<&'a HostDocument>,
 }
 
 /// The working state of one round.
@@ -420,11 +425,11 @@ struct Round<'a> {
     notes: Vec<String>,
     holds: Vec<HoldStatus>,
     storm: StormStatus,
-    budget: Budget,
+    stock: stock::Stock,
     /// What each Alertmanager's silence is worth.
     peers: BTreeMap<&'a str, absence::Peer>,
-    /// How many hosts are away, by attribute and value, where a limit is set.
-    away_by_attribute: BTreeMap<(String, String), usize>,
+    /// Documents of hosts that the leading master does not list.
+    unlisted: Vec<(&'a HostName, &'a HostDocument)>,
     /// Hosts that the leading master lists but does not offer.
     inactive: BTreeSet<&'a str>,
     /// What each Prometheus that answers has to say.
@@ -460,19 +465,44 @@ impl<'a> Round<'a> {
             notes: Vec::new(),
             holds: Vec::new(),
             storm: StormStatus::default(),
-            budget: Budget::default(),
+            stock: stock::Stock::default(),
             peers: peers.collect(),
-            away_by_attribute: BTreeMap::new(),
+            unlisted: Vec::new(),
             inactive: BTreeSet::new(),
             witnesses: BTreeMap::new(),
             unlistable: BTreeSet::new(),
         }
     }
 
+    /// The host of that name, if there is one in this round so far.
+    fn known(&self, host: &str) -> Option<Known<'a>> {
+        let stored = self.hosts.get_key_value(host).filter(|_| !self.retired.contains_key(host));
+        if let Some((host, stored)) = stored {
+            return Some(Known { host: host.clone(), stored: Some(stored) });
+        }
+        let (host, _) = self.changes.get_key_value(host)?;
+        Some(Known { host: host.clone(), stored: None })
+    }
+
     /// A host's document as this round has it so far.
     fn document(&self, host: &str) -> Option<&HostDocument> {
         let changed = self.changes.get(host).map(|change| &change.document);
         changed.or_else(|| self.hosts.get(host).filter(|_| !self.retired.contains_key(host)))
+    }
+
+    /// The same of a host that is known.
+    fn document_of(&self, known: &Known<'a>) -> &HostDocument {
+        let changed = self.changes.get(&known.host).map(|change| &change.document);
+        changed.or(known.stored).expect("a host is known by its document")
+    }
+
+    /// The same, to be kept while this round goes on: a copy only where the round
+    /// has changed it.
+    fn document_to_keep(&self, known: &Known<'a>) -> Cow<'a, HostDocument> {
+        match (self.changes.get(&known.host), known.stored) {
+            (None, Some(stored)) => Cow::Borrowed(stored),
+            _ => Cow::Owned(self.document_of(known).clone()),
+        }
     }
 
     /// Every document as this round has it so far.
@@ -512,54 +542,6 @@ impl<'a> Round<'a> {
         self.blind.entry(source).or_insert(reason);
     }
 
-    /// Counts who is there, who is away and who is on. A host that goes in this
-    /// round counts as away already, and one that comes back counts as away
-    /// still: readers may see one document before the other.
-    fn count_budget(&mut self) {
-        let (mut inventory, mut away, mut on) = (0, 0, 0);
-        let mut away_by_attribute = BTreeMap::new();
-        for (host, document) in self.documents() {
-            if !self.is_in_inventory(document) {
-                continue;
-            }
-            let is_on = document.verdict() == Verdict::On && !self.was_off(host);
-            inventory += 1;
-            on += usize::from(is_on);
-            if !is_on || !self.is_reachable(host, document) {
-                away += 1;
-                for group in self.limited_groups(document) {
-                    *away_by_attribute.entry(group).or_insert(0) += 1;
-                }
-            }
-        }
-        self.away_by_attribute = away_by_attribute;
-        self.budget = Budget {
-            inventory,
-            limit: self.policy.max_off.limit(inventory),
-            away,
-            offs_last_hour: self.automation.offs.len(),
-            on,
-            floor: self.policy.min_hosts.floor(inventory),
-        };
-    }
-
-    /// Whether the host was off and this round puts it on.
-    fn was_off(&self, host: &HostName) -> bool {
-        self.changes.contains_key(host)
-            && self.hosts.get(host).is_some_and(|former| former.verdict() == Verdict::Off)
-    }
-
-    /// The attribute values of the host that a limit is set for.
-    fn limited_groups(&self, document: &HostDocument) -> BTreeSet<(String, String)> {
-        let attributes = document.agents.iter().flat_map(|agent| &agent.attributes);
-        let limited = attributes.filter(|(name, _)| self.policy.per_attribute.contains_key(*name));
-        limited.map(|(name, value)| (name.clone(), value.clone())).collect()
-    }
-
-    fn is_in_inventory(&self, document: &HostDocument) -> bool {
-        whitelist::in_inventory(document, self.policy, self.now.wall)
-    }
-
     fn finish(mut self, sightings: sightings::Sightings<'_>) -> Plan {
         let blind = std::mem::take(&mut self.blind)
             .into_iter()
@@ -581,7 +563,7 @@ impl<'a> Round<'a> {
             blind,
             holds: self.holds,
             storm: self.storm,
-            budget: self.budget,
+            budget: self.stock.budget,
             unmatched: sightings.unmatched,
             unlistable: self.unlistable,
         }

@@ -40,7 +40,8 @@ impl Round<'_> {
         });
         self.holds = held.collect();
         self.storm.since = self.automation.storm_since;
-        self.count_budget();
+        let special = self.take_stock();
+        self.count_special(&special);
         // What was watched so far stays, and the time of this round does not count.
         let last_round = self.memory.last_round;
         self.memory = self.former_memory.clone();

@@ -2,31 +2,19 @@
 //! `retire_after`, and of which no person has said anything.
 
 use super::Round;
-use crate::{document::What, host::HostName, whitelist};
+use crate::{document::What, whitelist};
 
 impl Round<'_> {
     /// Removes the documents of hosts that are gone for good. An alert does not
     /// keep one: a host that was scrapped fires for ever.
     pub(super) fn retire_hosts(&mut self) {
-        if self.facts.mesos.is_err() {
-            return;
-        }
-        let gone: Vec<HostName> = self
-            .hosts
-            .iter()
-            .filter(|(host, document)| {
-                whitelist::is_gone(document, self.policy, self.now.wall)
-                    && !self.changes.contains_key(*host)
-                    && document.manual_events.is_empty()
-            })
-            .map(|(host, _)| host.clone())
-            .collect();
-        for host in gone {
-            let record = self.record(
-                What::Retired,
-                "no leading master has listed it for whitelist.retire_after",
-            );
-            self.retired.insert(host, record);
+        let reason = "no leading master has listed it for whitelist.retire_after";
+        for &(host, document) in &self.unlisted {
+            let is_gone = whitelist::is_gone(document, self.policy, self.now.wall);
+            let is_left = document.manual_events.is_empty() && !self.changes.contains_key(host);
+            if is_gone && is_left {
+                self.retired.insert(host.clone(), self.record(What::Retired, reason));
+            }
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Who comes back: manual events that end, and hosts whose causes are gone.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
-    AlertKey, Block, Outlook, Round,
+    AlertKey, Block, Known, Outlook, Round,
     absence::Presence,
-    sightings::{self, Sightings},
+    sightings::{self, Sighting, Sightings, freezes, of_alert},
 };
 use crate::{
-    document::{Cause, HostDocument, ListingState, ManualEvent, Verdict, What},
+    document::{Cause, Evidence, HostDocument, ListingState, ManualEvent, Verdict, What},
     host::HostName,
     policy::Action,
 };
@@ -18,61 +18,54 @@ use crate::{
 /// How long a host stays off at least whose rule a reload took away.
 const MIN_OFF_OF_UNKNOWN_RULE: Duration = Duration::from_secs(300);
 
-impl Round<'_> {
+impl<'a> Round<'a> {
     /// Judges every host that is not simply on.
-    pub(super) fn judge_returning(&mut self, sightings: &Sightings<'_>) {
-        let special: Vec<HostName> = self
-            .documents()
-            .filter(|(_, it)| it.verdict() == Verdict::Off || !it.manual_events.is_empty())
-            .map(|(host, _)| host.clone())
-            .collect();
-        for host in special {
+    pub(super) fn judge_returning(&mut self, special: &[Known<'a>], sightings: &Sightings<'a>) {
+        for known in special {
+            let shown = sightings.of_host(&known.host);
             let mut outlook = Outlook::default();
-            self.note_causes(&host, sightings);
-            self.expire_events(&host, sightings, &mut outlook);
-            self.give_back(&host, sightings, &mut outlook);
-            self.outlooks.insert(host, outlook);
+            self.note_causes(known, shown);
+            self.expire_events(known, shown, &mut outlook);
+            self.give_back(known, shown, &mut outlook);
+            self.outlooks.insert(known.host.clone(), outlook);
         }
     }
 
     /// On a host that is off already, an alert becomes a cause without gates.
-    fn note_causes(&mut self, host: &HostName, sightings: &Sightings<'_>) {
-        let off = self.document(host.as_str()).is_some_and(|it| it.verdict() == Verdict::Off);
-        for (key, sighting) in sightings.of_host(host).filter(|_| off) {
+    fn note_causes(&mut self, known: &Known<'a>, shown: &[Sighting<'_>]) {
+        let off = self.document_of(known).verdict() == Verdict::Off;
+        for sighting in shown.iter().filter(|_| off) {
             let Some(rule) = sighting.rule.filter(|_| !sighting.is_suppressed()) else { continue };
-            let known = self.document(host.as_str()).is_some_and(|it| {
-                it.alert_causes().any(|(name, _, evidence)| {
-                    name == rule.name && evidence.alertname == key.alertname
-                })
-            });
-            if !known {
+            let is_it = |(name, _, evidence): (&str, Timestamp, &Evidence)| {
+                name == rule.name && evidence.alertname == sighting.alertname
+            };
+            if !self.document_of(known).alert_causes().any(is_it) {
                 let evidence = sightings::evidence(self, sighting);
                 let mut record = self.record(What::Cause, "it fires, and the host is off already");
                 record.rule = Some(rule.name.clone());
                 record.evidence = Some(evidence.clone());
                 let since = self.now.wall;
                 let cause = Cause::Alert { rule: rule.name.clone(), since, evidence };
-                self.change(host, |document| document.causes.push(cause), Some(record));
+                self.change(&known.host, |document| document.causes.push(cause), Some(record));
             }
         }
     }
 
     /// Ends manual events whose time is over. An `off` ends only on evidence if
     /// its end would put the host back, unless an older `on` of a person does.
-    fn expire_events(&mut self, host: &HostName, sightings: &Sightings<'_>, outlook: &mut Outlook) {
-        let Some(document) = self.document(host.as_str()) else { return };
-        let mut document = document.clone();
+    fn expire_events(&mut self, known: &Known<'a>, shown: &[Sighting<'_>], outlook: &mut Outlook) {
+        let (host, mut document) = (&known.host, self.document_to_keep(known));
         while let Some(id) = expired_event(&document, self.now.wall) {
             if self.now.uptime < self.policy.clear_for {
                 let until = self.now.wall_at(self.policy.clear_for);
                 return outlook.wait(until, Block::JustStarted(until));
             }
-            let mut without = document.clone();
+            let mut without = document.clone().into_owned();
             let Some(event) = without.remove_event(&id) else { return };
             let (before, after) = (document.verdict(), without.verdict());
             let by_automation = without.ruling_event().is_none();
             if (before, after) == (Verdict::Off, Verdict::On) && by_automation {
-                outlook.blocked_by.extend(sightings.freezes(host));
+                outlook.blocked_by.extend(freezes(shown));
                 outlook.blocked_by.extend(self.pause_block(true).map(|(_, block)| block));
                 if !self.is_well(host, &without, outlook) || !outlook.blocked_by.is_empty() {
                     return;
@@ -93,7 +86,7 @@ impl Round<'_> {
                 },
                 Some(record),
             );
-            document = without;
+            document = Cow::Owned(without);
         }
         if let Some((_, event)) = document.ruling_event() {
             let block = Block::Manual {
@@ -110,8 +103,8 @@ impl Round<'_> {
 
     /// Gives a host back when every one of its causes is gone and somebody says
     /// that it is well.
-    fn give_back(&mut self, host: &HostName, sightings: &Sightings<'_>, outlook: &mut Outlook) {
-        let Some(document) = self.document(host.as_str()).cloned() else { return };
+    fn give_back(&mut self, known: &Known<'a>, shown: &[Sighting<'_>], outlook: &mut Outlook) {
+        let (host, document) = (&known.host, self.document_to_keep(known));
         if document.verdict() == Verdict::Off {
             let former = self.former_memory.off_since.get(host).copied();
             self.memory.off_since.insert(host.clone(), former.unwrap_or(self.now.uptime));
@@ -123,8 +116,8 @@ impl Round<'_> {
             return;
         }
         let blocks_before = outlook.blocked_by.len();
-        self.judge_causes(host, &document, sightings, outlook);
-        outlook.blocked_by.extend(sightings.freezes(host));
+        self.judge_causes(host, &document, shown, outlook);
+        outlook.blocked_by.extend(freezes(shown));
         let well = self.is_well(host, &document, outlook);
         self.judge_min_off(host, &document, outlook);
         if let Some((until, block)) = self.pause_block(true) {
@@ -149,7 +142,7 @@ impl Round<'_> {
         &mut self,
         host: &HostName,
         document: &HostDocument,
-        sightings: &Sightings<'_>,
+        shown: &[Sighting<'_>],
         outlook: &mut Outlook,
     ) {
         if document.is_imported() {
@@ -158,7 +151,7 @@ impl Round<'_> {
         for (_, since, evidence) in document.alert_causes() {
             let alertname = evidence.alertname.clone();
             let key = AlertKey::of_host(host, &alertname);
-            match self.presence(&key, since, sightings) {
+            match self.presence(&key, since, of_alert(shown, &alertname)) {
                 Presence::Fires { peer } => outlook.block(Block::Fires { alertname, peer }),
                 // Said once for all alerts of the host by the caller.
                 Presence::Suppressed { .. } => {}

@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Block, Round, Unmatched,
-    absence::{AlertKey, Subject},
-};
+use super::{Block, Known, Round, Unmatched, absence::AlertKey};
 use crate::{
     document::{Evidence, HostDocument},
     facts::{Alert, Suppression},
@@ -21,16 +18,25 @@ use crate::{
 /// The alerts of one round that concern somebody.
 #[derive(Default)]
 pub(super) struct Sightings<'a> {
-    /// By alert name, and by host or by the rule that holds.
-    pub(super) by_key: BTreeMap<AlertKey, Vec<Sighting<'a>>>,
+    pub(super) by_host: BTreeMap<HostName, OfHost<'a>>,
+    /// Of each alert by which a rule holds, who shows it.
+    pub(super) holding: BTreeMap<AlertKey, Vec<Sighting<'a>>>,
     /// Alerts that a rule acts upon and that name no known host.
     pub(super) unmatched: BTreeSet<Unmatched>,
+}
+
+/// All that is shown of one host.
+pub(super) struct OfHost<'a> {
+    pub(super) known: Known<'a>,
+    /// Sorted by the alerts' names, and of one alert by peer.
+    pub(super) shown: Vec<Sighting<'a>>,
 }
 
 /// One alert at one Alertmanager.
 #[derive(Clone, Copy)]
 pub(super) struct Sighting<'a> {
     pub(super) peer: &'a str,
+    pub(super) alertname: &'a str,
     pub(super) alert: &'a Alert,
     /// The rule that acts upon it; an alert of a host that is off may have none
     /// any more.
@@ -52,87 +58,79 @@ impl Sighting<'_> {
 }
 
 impl<'a> Sightings<'a> {
-    pub(super) fn of(&self, key: &AlertKey) -> &[Sighting<'a>] {
-        self.by_key.get(key).map_or(&[], Vec::as_slice)
+    /// Everything that is shown of one host, in the order of [`OfHost`].
+    pub(super) fn of_host(&self, host: &HostName) -> &[Sighting<'a>] {
+        self.by_host.get(host).map_or(&[], |of_host| &of_host.shown)
     }
+}
 
-    /// Everything that is shown of one host.
-    pub(super) fn of_host(
-        &self,
-        host: &HostName,
-    ) -> impl Iterator<Item = (&AlertKey, &Sighting<'a>)> {
-        let first = AlertKey::of_host(host, "");
-        self.by_key
-            .range(first..)
-            .take_while(move |(key, _)| matches!(&key.subject, Subject::Host(it) if it == host))
-            .flat_map(|(key, sightings)| sightings.iter().map(move |sighting| (key, sighting)))
-    }
+/// What is shown of one host, alert by alert.
+pub(super) fn by_alert<'s, 'a>(
+    shown: &'s [Sighting<'a>],
+) -> impl Iterator<Item = (&'a str, &'s [Sighting<'a>])> {
+    let alerts = shown.chunk_by(|a, b| a.alertname == b.alertname);
+    alerts.map(|alert| (alert[0].alertname, alert))
+}
 
-    /// What is kept quiet of the host, and so freezes it in both directions.
-    pub(super) fn freezes(&self, host: &HostName) -> impl Iterator<Item = Block> {
-        let quiet = self.of_host(host).filter(|(_, sighting)| sighting.is_suppressed());
-        quiet.map(|(key, sighting)| Block::Suppressed {
-            alertname: key.alertname.clone(),
-            why: sighting.why_suppressed(),
-            peer: sighting.peer.to_owned(),
-        })
-    }
+/// What is shown of one alert of one host.
+pub(super) fn of_alert<'s, 'a>(shown: &'s [Sighting<'a>], alertname: &str) -> &'s [Sighting<'a>] {
+    let begin = shown.partition_point(|sighting| sighting.alertname < alertname);
+    let end = shown.partition_point(|sighting| sighting.alertname <= alertname);
+    &shown[begin..end]
+}
+
+/// What is kept quiet of one host, and so freezes it in both directions.
+pub(super) fn freezes(shown: &[Sighting<'_>]) -> impl Iterator<Item = Block> {
+    let quiet = shown.iter().filter(|sighting| sighting.is_suppressed());
+    quiet.map(|sighting| Block::Suppressed {
+        alertname: sighting.alertname.to_owned(),
+        why: sighting.why_suppressed(),
+        peer: sighting.peer.to_owned(),
+    })
 }
 
 /// Sorts what the Alertmanagers show.
 pub(super) fn sort<'a>(round: &Round<'a>) -> Sightings<'a> {
-    let mut sightings = Sightings { by_key: BTreeMap::new(), unmatched: BTreeSet::new() };
-    let namesakes = Namesakes::default();
+    let mut sightings = Sightings::default();
+    let mut labelled = Vec::new();
     let answers = round.facts.alertmanagers.iter();
     for (peer, answer) in answers.filter_map(|(peer, answer)| Some((peer, answer.as_ref().ok()?))) {
         for alert in &answer.alerts {
-            let rule = round.policy.rule_for(&alert.labels);
-            match whose(round, &namesakes, alert, rule) {
-                Whose::Host(key) | Whose::Cluster(key) => {
-                    let sighting = Sighting { peer, alert, rule };
-                    sightings.by_key.entry(key).or_default().push(sighting);
-                }
-                Whose::Nobody(unmatched) => {
-                    sightings.unmatched.insert(unmatched);
-                }
-                Whose::NoConcern => {}
+            let (alertname, rule) = (alert.name(), round.policy.rule_for(&alert.labels));
+            let sighting = Sighting { peer, alertname, alert, rule };
+            if let Some(Rule { name, action: Action::Hold { .. }, .. }) = rule {
+                let key = AlertKey::of_hold(name, alertname);
+                sightings.holding.entry(key).or_default().push(sighting);
+            } else {
+                labelled.push((round.policy.host_of(&alert.labels), sighting));
             }
         }
     }
+    // Each host is looked up once, in the order of the documents; the sort is
+    // stable, so that the peers stay in theirs.
+    labelled.sort_by_key(|(label, sighting)| (*label, sighting.alertname));
+    let namesakes = Namesakes::default();
+    for shown in labelled.chunk_by(|(a, _), (b, _)| a == b) {
+        let (label, shown) = (shown[0].0, shown.iter().map(|(_, sighting)| *sighting));
+        if let Some(known) = round.known(label) {
+            // A host that is off keeps what took it off, even if the policy no
+            // longer names it: only its end gives the host back.
+            let document = round.document_of(&known);
+            let concerns = |it: &Sighting<'_>| it.rule.is_some() || causes(document, it.alertname);
+            let shown: Vec<_> = shown.filter(concerns).collect();
+            if !shown.is_empty() {
+                sightings.by_host.insert(known.host.clone(), OfHost { known, shown });
+            }
+        } else {
+            let unmatched = shown.filter(|sighting| sighting.rule.is_some());
+            sightings.unmatched.extend(unmatched.map(|sighting| Unmatched {
+                alertname: sighting.alertname.to_owned(),
+                host: label.to_owned(),
+                near_miss: namesakes.near_miss(round, label),
+            }));
+        }
+    }
     sightings
-}
-
-enum Whose {
-    Host(AlertKey),
-    Cluster(AlertKey),
-    Nobody(Unmatched),
-    NoConcern,
-}
-
-fn whose<'r>(
-    round: &'r Round<'_>,
-    namesakes: &Namesakes<'r>,
-    alert: &Alert,
-    rule: Option<&Rule>,
-) -> Whose {
-    let alertname = alert.name();
-    if let Some(Rule { name, action: Action::Hold { .. }, .. }) = rule {
-        return Whose::Cluster(AlertKey::of_hold(name, alertname));
-    }
-    let label = alert.labels.get(&round.policy.host_label).map_or("", String::as_str);
-    match round.document(label) {
-        // A host that is off keeps what took it off, even if the policy no
-        // longer names it: only its end gives the host back.
-        Some(document) if rule.is_some() || causes(document, alertname) => label
-            .parse()
-            .map_or(Whose::NoConcern, |host| Whose::Host(AlertKey::of_host(&host, alertname))),
-        None if rule.is_some() => Whose::Nobody(Unmatched {
-            alertname: alertname.to_owned(),
-            host: label.to_owned(),
-            near_miss: namesakes.near_miss(round, label),
-        }),
-        _ => Whose::NoConcern,
-    }
 }
 
 fn causes(document: &HostDocument, alertname: &str) -> bool {
@@ -174,7 +172,7 @@ fn first_part(name: &str) -> String {
 /// The alert as it is put on record.
 pub(super) fn evidence(round: &Round<'_>, sighting: &Sighting<'_>) -> Evidence {
     let alert = sighting.alert;
-    let host = alert.labels.get(&round.policy.host_label).map_or("", String::as_str);
+    let host = round.policy.host_of(&alert.labels);
     let value = round
         .witnesses
         .values()

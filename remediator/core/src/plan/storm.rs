@@ -13,7 +13,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Block, Round, Subject, sightings::Sightings};
+use super::{Block, Known, Round, sightings::Sightings};
 use crate::{
     document::Verdict,
     facts::{Prometheus, Scrape},
@@ -51,12 +51,19 @@ impl StormStatus {
     }
 }
 
-impl Round<'_> {
+/// A host that is sick now.
+struct Sick<'a> {
+    /// `None` where it has no document: Prometheus may scrape more than there is.
+    known: Option<Known<'a>>,
+    /// How long ago it fell sick as far as its alerts tell.
+    ago: Duration,
+}
+
+impl<'a> Round<'a> {
     /// Begins or ends a storm.
-    pub(super) fn judge_storm(&mut self, sightings: &Sightings<'_>) {
+    pub(super) fn judge_storm(&mut self, sightings: &Sightings<'a>) {
         self.note_sick(sightings);
-        let inventory =
-            self.documents().filter(|(_, document)| self.is_in_inventory(document)).count();
+        let inventory = self.stock.budget.inventory;
         let policy = self.policy.storm;
         let threshold = policy.hosts(inventory);
         let fell_sick: BTreeSet<HostName> = self.memory.fell_sick.keys().cloned().collect();
@@ -89,12 +96,13 @@ impl Round<'_> {
 
     /// Keeps who is sick, and who fell sick lately. A host that was off before it
     /// fell sick takes no part: nothing would be done to it.
-    fn note_sick(&mut self, sightings: &Sightings<'_>) {
+    fn note_sick(&mut self, sightings: &Sightings<'a>) {
         let within = self.policy.storm.within;
         let mut fell_sick = self.former_memory.fell_sick.clone();
-        for (host, ago) in self.sick_hosts(sightings) {
+        for (host, Sick { known, ago }) in self.sick_hosts(sightings) {
             let was_sick = self.former_memory.sick.contains(&host);
-            let could_go = self.document(host.as_str()).is_some_and(|document| {
+            let document = known.as_ref().map(|known| self.document_of(known));
+            let could_go = document.is_some_and(|document| {
                 document.verdict() == Verdict::On && self.is_in_inventory(document)
             });
             // What began long before this process did is no news.
@@ -115,20 +123,20 @@ impl Round<'_> {
         self.memory.fell_sick = fell_sick;
     }
 
-    /// Who is sick now, and how long ago each fell sick as far as its alerts tell.
-    fn sick_hosts(&self, sightings: &Sightings<'_>) -> BTreeMap<HostName, Duration> {
-        let mut sick: BTreeMap<HostName, Duration> = BTreeMap::new();
-        for (key, shown) in &sightings.by_key {
-            let Subject::Host(host) = &key.subject else { continue };
-            let shown = shown.iter().filter(|it| it.rule.is_some() && !it.is_suppressed());
-            for sighting in shown {
-                let ago = since(sighting.alert.starts_at, self.now.wall);
-                let oldest = sick.entry(host.clone()).or_insert(ago);
-                *oldest = ago.max(*oldest);
+    /// Who is sick now.
+    fn sick_hosts(&self, sightings: &Sightings<'a>) -> BTreeMap<HostName, Sick<'a>> {
+        let mut sick = BTreeMap::new();
+        for (host, of_host) in &sightings.by_host {
+            let shown = of_host.shown.iter();
+            let shown = shown.filter(|it| it.rule.is_some() && !it.is_suppressed());
+            if let Some(began) = shown.map(|sighting| sighting.alert.starts_at).min() {
+                let ago = since(began, self.now.wall);
+                sick.insert(host.clone(), Sick { known: Some(of_host.known.clone()), ago });
             }
         }
         for host in self.silent_hosts() {
-            sick.entry(host).or_insert(Duration::ZERO);
+            let known = self.known(host.as_str());
+            sick.entry(host).or_insert(Sick { known, ago: Duration::ZERO });
         }
         sick
     }
