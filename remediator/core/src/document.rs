@@ -434,6 +434,19 @@ pub struct Automation {
     other: Map<String, Value>,
 }
 
+impl Automation {
+    /// The newest instant that the document speaks of as past.
+    #[must_use]
+    pub fn latest(&self) -> Option<Timestamp> {
+        let began = self.first_start.as_ref().map(|it| it.at);
+        let paused = self.pause.as_ref().map(|it| it.since);
+        let held = self.holds.iter().map(|it| it.since);
+        let storm = [self.storm_since, self.storm_dismissed];
+        let single = [began, paused].into_iter().chain(storm).flatten();
+        single.chain(held).chain(self.offs.iter().copied()).max()
+    }
+}
+
 impl Default for Automation {
     fn default() -> Self {
         Self {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Known, Round,
+    Block, Known, Round,
     sightings::{Sighting, Sightings, by_alert},
 };
 use crate::{
@@ -114,7 +114,7 @@ pub(super) enum Presence {
 pub(super) struct Peer {
     /// Its own clock. Ours may differ, and only ages are the same by both; ours
     /// stands in where it does not answer.
-    now: Timestamp,
+    pub(super) now: Timestamp,
     /// Since when it has run long enough to have been told all that fires;
     /// an error unless it answers, has joined its peers and has run so long.
     warm_since: Result<Timestamp, String>,
@@ -200,6 +200,14 @@ impl<'a> Round<'a> {
         let shows = |it: &Alertmanager| it.alerts.iter().any(|it| watchdog.matches(&it.labels));
         let (url, _) = answers.find(|(_, answer)| !shows(answer))?;
         Some(format!("not shown by {url}"))
+    }
+
+    /// The Alertmanagers that may have an alert of any host without its being known.
+    pub(super) fn unheard_peers(&self) -> impl Iterator<Item = Block> {
+        self.peers.iter().filter_map(|(url, peer)| {
+            let why = peer.believed().err()?;
+            Some(Block::Unheard { peer: (*url).to_owned(), why })
+        })
     }
 
     /// Notes what each Alertmanager shows of every alert whose absence matters

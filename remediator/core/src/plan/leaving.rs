@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     AlertKey, Block, Outlook, Round,
+    returning::OffSince,
     sightings::{self, OfHost, Sighting, Sightings},
 };
 use crate::{
@@ -183,7 +184,8 @@ impl<'a> Round<'a> {
             change.rests_on_alert = true;
         }
         self.automation.offs.push(self.now.wall);
-        self.memory.off_since.insert(host.clone(), self.now.uptime);
+        let off = OffSince { said: Some(self.now.wall), seen: self.now.uptime };
+        self.memory.off_since.insert(host.clone(), off);
         self.stock.budget.offs_last_hour += 1;
         self.stock.budget.on -= 1;
         if self.is_reachable(host, document) {

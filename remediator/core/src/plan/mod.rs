@@ -75,11 +75,13 @@ pub struct Memory {
     /// Prometheus.
     well_since: BTreeMap<HostName, BTreeMap<String, Timestamp>>,
     /// Since when, by uptime, this process has seen a host off.
-    off_since: BTreeMap<HostName, Duration>,
+    off_since: BTreeMap<HostName, returning::OffSince>,
     /// Who is sick, of those who fell sick while they were on.
     sick: BTreeSet<HostName>,
     /// Who fell sick lately, and when by uptime, whether still so or not.
     fell_sick: BTreeMap<HostName, Duration>,
+    /// When a person last said that a storm is over.
+    dismissed: Option<storm::Dismissed>,
 }
 
 /// What is to be done, complete: an executor has nothing left to decide.
@@ -298,6 +300,14 @@ pub enum Block {
     Doubt {
         /// The alert.
         alertname: String,
+        /// What is missing.
+        why: String,
+    },
+    /// Nobody knows what an Alertmanager would say of it.
+    #[error("{peer} {why}: it may have an alert of this host")]
+    Unheard {
+        /// The Alertmanager.
+        peer: String,
         /// What is missing.
         why: String,
     },

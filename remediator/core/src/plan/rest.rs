@@ -17,7 +17,8 @@ impl Round<'_> {
     /// Whether the wall clock shows less than the documents have seen. Then no
     /// duration that is counted by it means anything, so that nothing is done.
     pub(super) fn clock_was_set_back(&mut self) -> bool {
-        let latest = self.hosts.values().map(HostDocument::latest).max();
+        let of_hosts = self.hosts.values().map(HostDocument::latest);
+        let latest = of_hosts.chain(self.automation.latest()).max();
         let Some(latest) = latest.filter(|&it| it > later(self.now.wall, CLOCK_TOLERANCE)) else {
             return false;
         };
@@ -46,6 +47,8 @@ impl Round<'_> {
         let last_round = self.memory.last_round;
         self.memory = self.former_memory.clone();
         self.memory.last_round = last_round;
+        // People are heard all the same.
+        self.note_dismissal();
         true
     }
 

@@ -18,6 +18,15 @@ use crate::{
 /// How long a host stays off at least whose rule a reload took away.
 const MIN_OFF_OF_UNKNOWN_RULE: Duration = Duration::from_secs(300);
 
+/// Since when a host has been off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OffSince {
+    /// As its document says: tells one stretch of time from the next.
+    pub(super) said: Option<Timestamp>,
+    /// When, by uptime, this process first saw it so.
+    pub(super) seen: Duration,
+}
+
 impl<'a> Round<'a> {
     /// Judges every host that is not simply on.
     pub(super) fn judge_returning(&mut self, special: &[Known<'a>], sightings: &Sightings<'a>) {
@@ -67,6 +76,7 @@ impl<'a> Round<'a> {
             if (before, after) == (Verdict::Off, Verdict::On) && by_automation {
                 outlook.blocked_by.extend(freezes(shown));
                 outlook.blocked_by.extend(self.pause_block(true).map(|(_, block)| block));
+                outlook.blocked_by.extend(self.unheard_peers());
                 if !self.is_well(host, &without, outlook) || !outlook.blocked_by.is_empty() {
                     return;
                 }
@@ -106,8 +116,11 @@ impl<'a> Round<'a> {
     fn give_back(&mut self, known: &Known<'a>, shown: &[Sighting<'_>], outlook: &mut Outlook) {
         let (host, document) = (&known.host, self.document_to_keep(known));
         if document.verdict() == Verdict::Off {
-            let former = self.former_memory.off_since.get(host).copied();
-            self.memory.off_since.insert(host.clone(), former.unwrap_or(self.now.uptime));
+            // Since then a person may have put it on and off again.
+            let said = document.off_since;
+            let former = self.former_memory.off_since.get(host).filter(|it| it.said == said);
+            let seen = former.map_or(self.now.uptime, |former| former.seen);
+            self.memory.off_since.insert(host.clone(), OffSince { said, seen });
         }
         if document.causes.is_empty() {
             if document.verdict() == Verdict::Off && document.ruling_event().is_none() {
@@ -193,7 +206,7 @@ impl<'a> Round<'a> {
         let min_off = document.alert_causes().map(|(rule, _, _)| self.min_off(rule)).max();
         let min_off = min_off.map(|min_off| relapse.min_off(min_off, relapses));
         let Some(off_since) = self.memory.off_since.get(host) else { return };
-        let over = *off_since + min_off.unwrap_or_default();
+        let over = off_since.seen + min_off.unwrap_or_default();
         if self.now.uptime < over {
             let until = self.now.wall_at(over);
             outlook.wait(until, Block::MinOff(until));

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use super::{Block, Known, Round, Unmatched, absence::AlertKey};
 use crate::{
     document::{Evidence, HostDocument},
@@ -38,6 +40,8 @@ pub(super) struct Sighting<'a> {
     pub(super) peer: &'a str,
     pub(super) alertname: &'a str,
     pub(super) alert: &'a Alert,
+    /// When it was seen, by the clock of the Alertmanager.
+    pub(super) seen: Timestamp,
     /// The rule that acts upon it; an alert of a host that is off may have none
     /// any more.
     pub(super) rule: Option<&'a Rule>,
@@ -97,7 +101,7 @@ pub(super) fn sort<'a>(round: &Round<'a>) -> Sightings<'a> {
     for (peer, answer) in answers.filter_map(|(peer, answer)| Some((peer, answer.as_ref().ok()?))) {
         for alert in &answer.alerts {
             let (alertname, rule) = (alert.name(), round.policy.rule_for(&alert.labels));
-            let sighting = Sighting { peer, alertname, alert, rule };
+            let sighting = Sighting { peer, alertname, alert, seen: answer.now, rule };
             if let Some(Rule { name, action: Action::Hold { .. }, .. }) = rule {
                 let key = AlertKey::of_hold(name, alertname);
                 sightings.holding.entry(key).or_default().push(sighting);

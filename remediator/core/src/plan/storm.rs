@@ -13,7 +13,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Block, Known, Round, sightings::Sightings};
+use super::{
+    Block, Known, Round,
+    sightings::{Sighting, Sightings},
+};
 use crate::{
     document::Verdict,
     facts::{Prometheus, Scrape},
@@ -42,6 +45,16 @@ pub struct StormStatus {
     pub shared: BTreeMap<(String, String), usize>,
     /// When it is over if nobody else falls sick.
     pub calm_at: Option<Timestamp>,
+}
+
+/// A person's word that a storm is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Dismissed {
+    /// When it was said, by the wall clock: tells one word from the next.
+    said: Timestamp,
+    /// When, by uptime, this process first saw it; `None`: it was said before this
+    /// process was there.
+    seen: Option<Duration>,
 }
 
 impl StormStatus {
@@ -114,7 +127,7 @@ impl<'a> Round<'a> {
             }
         }
         let in_storm = self.automation.storm_since.is_some();
-        let dismissed = self.automation.storm_dismissed.map(|at| since(at, self.now.wall));
+        let dismissed = self.note_dismissal();
         fell_sick.retain(|_, fell| {
             let ago = self.now.uptime.saturating_sub(*fell);
             // While it lasts, a storm keeps all who took part, to be told.
@@ -123,14 +136,33 @@ impl<'a> Round<'a> {
         self.memory.fell_sick = fell_sick;
     }
 
+    /// Remembers when a person said that automation should go on, and returns how
+    /// long ago that was, as far as this process has seen it: after a restart a
+    /// storm is judged anew.
+    pub(super) fn note_dismissal(&mut self) -> Option<Duration> {
+        let said = self.automation.storm_dismissed?;
+        let former = self.former_memory.dismissed.filter(|former| former.said == said);
+        let seen = former.map_or_else(
+            || {
+                // It was said since the last round, whatever the clock says.
+                let passed = self.now.uptime.saturating_sub(self.former_memory.last_round?);
+                Some(self.now.uptime - since(said, self.now.wall).min(passed))
+            },
+            |former| former.seen,
+        );
+        self.memory.dismissed = Some(Dismissed { said, seen });
+        seen.map(|seen| self.now.uptime.saturating_sub(seen))
+    }
+
     /// Who is sick now.
     fn sick_hosts(&self, sightings: &Sightings<'a>) -> BTreeMap<HostName, Sick<'a>> {
         let mut sick = BTreeMap::new();
         for (host, of_host) in &sightings.by_host {
             let shown = of_host.shown.iter();
             let shown = shown.filter(|it| it.rule.is_some() && !it.is_suppressed());
-            if let Some(began) = shown.map(|sighting| sighting.alert.starts_at).min() {
-                let ago = since(began, self.now.wall);
+            // By the clock of who shows it: ours may be wrong by hours.
+            let ago = |it: &Sighting<'_>| since(it.alert.starts_at, it.seen);
+            if let Some(ago) = shown.map(ago).max() {
                 sick.insert(host.clone(), Sick { known: Some(of_host.known.clone()), ago });
             }
         }

@@ -138,8 +138,9 @@ fn a_manual_off_that_expires_gives_back_on_evidence() {
 
 #[test]
 fn i15_a_manual_off_that_expires_without_evidence_stays() {
-    let lacks: [(&str, Happening); 7] = [
+    let lacks: [(&str, Happening); 8] = [
         ("a dead Prometheus", World::kill_prometheus),
+        ("an Alertmanager away", |world| world.alertmanager("am2").answers = false),
         ("a silent exporter", |world| world.node("h1").silent = true),
         ("a sick host", |world| world.sicken("h1")),
         ("a lost agent", |world| world.node("h1").agent = Agent::Lost),
@@ -257,4 +258,18 @@ fn i19_nothing_expires_shortly_after_a_start() {
     world.round(ROUND);
     assert!(world.is_off("h1"), "a clear_for after the start");
     world.until(2 * ROUND, |world| world.is_on("h2"));
+}
+
+#[test]
+fn a_person_who_puts_a_host_on_and_off_between_two_rounds_begins_its_wait_anew() {
+    let mut world = World::of_hosts(4);
+    world.sicken("h1");
+    world.until(600, |world| world.is_off("h1"));
+    world.pass(240);
+    world.say_as("a", "h1", Verdict::On, None);
+    world.say_as("a", "h1", Verdict::Off, Some(60));
+    world.round(ROUND);
+    world.heal("h1");
+    let waited = world.until(3600, |world| world.is_on("h1"));
+    assert!(waited + ROUND >= 300, "min_off is five minutes, and it was off for {waited} s");
 }

@@ -151,3 +151,32 @@ fn i3_hosts_whose_alerts_a_person_has_silenced_make_no_storm() {
     world.lose("h4");
     assert!(world.last_plan().storm.since.is_none());
 }
+
+#[test]
+fn i3_a_clock_that_is_wrong_by_an_hour_hides_no_storm() {
+    let mut world = ten_hosts();
+    world.clock_error = 3600;
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.pass(300);
+    assert!(world.last_plan().storm.since.is_some());
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+#[test]
+fn i3_a_word_that_was_heard_while_the_clock_was_behind_ends_no_later_storm() {
+    let mut world = ten_hosts();
+    world.clock_error = -1800;
+    world.pass(60);
+    world.resume();
+    world.pass(60);
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.pass(240);
+    world.clock_error = 0;
+    world.pass(60);
+    assert!(world.last_plan().storm.since.is_some());
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}

@@ -375,7 +375,7 @@ impl World {
     pub(super) fn resume(&mut self) {
         self.automation.pause = None;
         self.automation.storm_since = None;
-        self.automation.storm_dismissed = Some(at(self.now));
+        self.automation.storm_dismissed = Some(self.clock().wall);
     }
 
     pub(super) fn take_back(&mut self, host: &str, id: &str) {
