@@ -108,20 +108,21 @@ impl Ledger {
     }
 
     /// After a failed write the store is read again before anything is decided on
-    /// it. Where that fails, too, the next write will say so.
-    async fn settle(&self) {
+    /// it. Where that fails, too, nothing can be written: what is in memory may be
+    /// older than what is stored.
+    async fn settle(&self) -> Result<(), StoreError> {
         if !self.in_doubt.load(Ordering::Relaxed) {
-            return;
+            return Ok(());
         }
-        match Documents::load(self.store.as_ref()).await {
-            Ok(documents) => {
-                let revision = documents.revision;
-                *self.documents.write().expect("no writer of the documents panics") = documents;
-                self.in_doubt.store(false, Ordering::Relaxed);
-                self.revision.send_replace(revision);
-            }
-            Err(error) => warn!(error = chain(&error), "Cannot read the store again yet"),
-        }
+        let documents = Documents::load(self.store.as_ref()).await.map_err(|error| {
+            warn!(error = chain(&error), "Cannot read the store again yet");
+            StoreError::InDoubt { source: Box::new(error) }
+        })?;
+        let revision = documents.revision;
+        *self.documents.write().expect("no writer of the documents panics") = documents;
+        self.in_doubt.store(false, Ordering::Relaxed);
+        self.revision.send_replace(revision);
+        Ok(())
     }
 
     /// The documents as they are now. Not to be held across an await.
@@ -135,10 +136,13 @@ impl Ledger {
     }
 
     /// Waits for one's turn to change documents.
-    pub(crate) async fn desk(&self) -> Desk<'_> {
+    ///
+    /// # Errors
+    /// Where a write has failed and the store cannot be read to see what came of it.
+    pub(crate) async fn desk(&self) -> Result<Desk<'_>, StoreError> {
         let turn = self.turn.lock().await;
-        self.settle().await;
-        Desk { ledger: self, _turn: turn }
+        self.settle().await?;
+        Ok(Desk { ledger: self, _turn: turn })
     }
 }
 

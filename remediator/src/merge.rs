@@ -148,6 +148,11 @@ impl Merger {
                 return self.fail(&error);
             }
             self.report(revision, found.as_deref().unwrap_or_default(), &wanted, foreign).await;
+        } else if *written != found && !config.policy.dry_run {
+            // Whoever wrote it may have died, or failed, before it was durable.
+            if let Err(error) = make_durable(self.disk.as_ref(), path).await {
+                return self.fail(&error);
+            }
         }
         self.status.send_modify(|status| {
             if merge.kept != status.kept && !merge.kept.is_empty() {
@@ -276,6 +281,15 @@ async fn replace(disk: &dyn Disk, path: &Path, content: &str) -> Result<(), File
         return Err(failed("write", &fresh)(error));
     }
     disk.rename(&fresh, &path).await.map_err(failed("replace", &path))?;
+    disk.sync_folder(folder).await.map_err(failed("sync the folder of", &path))
+}
+
+/// Makes what is in the file survive a power cut.
+async fn make_durable(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
+    let (path, _) = disk.resolve(path).await;
+    let sync = async { disk.open(&path).await?.sync().await };
+    sync.await.map_err(failed("sync", &path))?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
     disk.sync_folder(folder).await.map_err(failed("sync the folder of", &path))
 }
 

@@ -27,7 +27,8 @@ use crate::{
     clock::Clock,
     gather::Observer,
     journal::{Entry, Journal},
-    ledger::{Batch, Documents, Ledger},
+    ledger::{Batch, Desk, Documents, Ledger},
+    store::StoreError,
 };
 
 /// The rest after a round, however often it is woken. It is as long as the round
@@ -94,6 +95,15 @@ pub(crate) struct Reconciler {
     pub(crate) clock: Clock,
 }
 
+/// A plan, and what came of writing it.
+struct Written {
+    plan: Plan,
+    /// The revision of the store that it left behind.
+    revision: u64,
+    /// The versions that the documents had before.
+    outcome: Result<BTreeMap<HostName, u64>, StoreError>,
+}
+
 /// What became of a plan.
 struct Outcome {
     at: Timestamp,
@@ -137,30 +147,24 @@ impl Reconciler {
         let begun = self.ledger.read().is_begun();
         let gather = self.observer.gather(&config, begun);
         let mut facts = token.run_until_cancelled(gather).await?;
-        let mut drafted = Some(self.decide(&facts, &config, memory));
-        if drafted.as_ref().is_some_and(|(plan, _)| plan.takes_off()) {
-            // An alert may have ended while the other sources were asked.
+        let mut written = self.write(&facts, &config, memory, false).await;
+        if written.is_none() {
             let look = self.observer.ask_alertmanagers(&config);
             facts.alertmanagers = token.run_until_cancelled(look).await?;
-            drafted = None;
+            written = self.write(&facts, &config, memory, true).await;
         }
-        let desk = self.ledger.desk().await;
-        // A person may have said something since.
-        let still_holds = drafted.filter(|(_, revision)| *revision == desk.read().revision);
-        let (plan, _) = still_holds.unwrap_or_else(|| self.decide(&facts, &config, memory));
-        let versions: BTreeMap<HostName, u64> = {
-            let documents = desk.read();
-            let touched = plan.changes.keys().chain(plan.retired.keys());
-            touched.map(|host| (host.clone(), documents.version(host))).collect()
+        let Written { plan, revision, outcome } = written?;
+        let failure = match outcome {
+            Ok(versions) => {
+                self.put_on_record(&plan, &versions, began.wall, &config).await;
+                None
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                error!(reason, "Cannot write the store: nothing was changed");
+                Some(reason)
+            }
         };
-        let written = desk.commit(&Batch::of_plan(&plan)).await;
-        let revision = desk.read().revision;
-        drop(desk);
-        let failure = written.err().map(|error| chain(&error));
-        match &failure {
-            Some(reason) => error!(reason, "Cannot write the store: nothing was changed"),
-            None => self.put_on_record(&plan, &versions, began.wall, &config).await,
-        }
         // What was seen was seen, written or not: a wait that a failing round broke
         // off may not count as one that went on.
         *memory = plan.memory.clone();
@@ -169,12 +173,36 @@ impl Reconciler {
         Some(took)
     }
 
-    /// Decides on the documents as they are, and says of which revision they are.
-    fn decide(&self, facts: &Facts, config: &Config, memory: &Memory) -> (Plan, u64) {
-        let documents = self.ledger.read();
-        let now = self.clock.now();
-        let plan = plan::plan(facts, documents.state(), &config.policy, memory, now);
-        (plan, documents.revision)
+    /// Decides at the desk, where nobody else changes anything, and writes. `None`:
+    /// a host would go off, and its alert may have ended while the other sources were
+    /// asked, so that the alerts have to be read again first.
+    async fn write(
+        &self,
+        facts: &Facts,
+        config: &Config,
+        memory: &Memory,
+        alerts_were_read_again: bool,
+    ) -> Option<Written> {
+        let desk = self.ledger.desk().await;
+        let plan = {
+            let documents = self.ledger.read();
+            let now = self.clock.now();
+            plan::plan(facts, documents.state(), &config.policy, memory, now)
+        };
+        if plan.takes_off() && !alerts_were_read_again {
+            return None;
+        }
+        let desk = match desk {
+            Ok(desk) => desk,
+            Err(error) => {
+                let revision = self.ledger.read().revision;
+                return Some(Written { plan, revision, outcome: Err(error) });
+            }
+        };
+        let versions = versions(&desk, &plan);
+        let outcome = desk.commit(&Batch::of_plan(&plan)).await.map(|()| versions);
+        let revision = desk.read().revision;
+        Some(Written { plan, revision, outcome })
     }
 
     /// Journals and logs what was done, or in a dry run what would have been.
@@ -283,6 +311,13 @@ impl Reconciler {
             info!(rule, alertname, "Hold ended");
         }
     }
+}
+
+/// The versions of the documents that the plan is to change.
+fn versions(desk: &Desk<'_>, plan: &Plan) -> BTreeMap<HostName, u64> {
+    let documents = desk.read();
+    let touched = plan.changes.keys().chain(plan.retired.keys());
+    touched.map(|host| (host.clone(), documents.version(host))).collect()
 }
 
 fn log(host: &HostName, record: &Record, dry_run: bool) {

@@ -66,7 +66,7 @@ pub(super) async fn say(
     let (force, author) = (parse_force(query)?, author(&headers));
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
-        let desk = app.ledger.desk().await;
+        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
         let time = app.clock.now().wall;
         let event = ManualEvent { state: said.state, reason, author, time, ttl };
         let mut document = document_for(&app, &desk, &host, said.state)?;
@@ -93,7 +93,7 @@ pub(super) async fn take_back(
     let (force, author) = (parse_force(query)?, author(&headers));
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
-        let desk = app.ledger.desk().await;
+        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
         let now = app.clock.now().wall;
         let document = desk.read().hosts.get(&host).cloned();
         let mut document = document.ok_or_else(|| unknown(&host, &desk.read().hosts))?;

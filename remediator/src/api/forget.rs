@@ -28,7 +28,7 @@ pub(super) async fn forget(
     let author = author(&headers);
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
-        let desk = app.ledger.desk().await;
+        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
         let version = desk.read().version(&host);
         let listing = desk.read().hosts.get(&host).map(|document| document.listing.state);
         match listing {

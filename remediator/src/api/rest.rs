@@ -75,7 +75,7 @@ async fn change(
 ) -> Result<Json<Status>, ApiError> {
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
-        let desk = app.ledger.desk().await;
+        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
         let mut automation = desk.read().automation.clone();
         edit(&mut automation);
         let batch = Batch { automation: Some(&automation), ..Batch::default() };

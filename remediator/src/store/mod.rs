@@ -32,6 +32,30 @@ pub(crate) struct Contents {
     pub(crate) documents: BTreeMap<String, Stored>,
 }
 
+impl Contents {
+    /// Carries out all writes or none, and returns the new revision.
+    pub(crate) fn apply(&mut self, writes: Vec<Write>) -> Result<u64, StoreError> {
+        for Write { path, expected, .. } in &writes {
+            let found = self.documents.get(path).map(|stored| stored.version);
+            if found != *expected {
+                let (path, expected) = (path.clone(), *expected);
+                return Err(StoreError::Conflict { path, expected, found });
+            }
+        }
+        for Write { path, expected, data } in writes {
+            match data {
+                Some(data) => {
+                    let version = expected.unwrap_or(0) + 1;
+                    self.documents.insert(path, Stored { data, version });
+                }
+                None => drop(self.documents.remove(&path)),
+            }
+        }
+        self.revision += 1;
+        Ok(self.revision)
+    }
+}
+
 /// One write of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Write {
@@ -79,6 +103,13 @@ pub(crate) enum StoreError {
         found: u64,
         /// What it had.
         known: u64,
+    },
+    /// Nobody knows what the store has, so that nothing can be decided on it.
+    #[error("the last write may have been made or not, and the store cannot be read to see")]
+    InDoubt {
+        /// Why it cannot be read.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The store is out of reach: disk full, folder gone.
     #[error("cannot {operation} the store {}", path.display())]

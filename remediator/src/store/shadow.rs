@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use futures::future::BoxFuture;
 
-use super::{Contents, Store, StoreError, Stored, Write};
+use super::{Contents, Store, StoreError, Write};
 
 /// Documents in memory.
 pub(crate) struct ShadowStore {
@@ -30,24 +30,6 @@ impl Store for ShadowStore {
 
     fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>> {
         let mut contents = self.contents.lock().expect("no holder of this lock panics");
-        for Write { path, expected, .. } in &writes {
-            let found = contents.documents.get(path).map(|stored| stored.version);
-            if found != *expected {
-                let (path, expected) = (path.clone(), *expected);
-                let conflict = StoreError::Conflict { path, expected, found };
-                return Box::pin(std::future::ready(Err(conflict)));
-            }
-        }
-        for Write { path, expected, data } in writes {
-            match data {
-                Some(data) => {
-                    let version = expected.unwrap_or(0) + 1;
-                    contents.documents.insert(path, Stored { data, version });
-                }
-                None => drop(contents.documents.remove(&path)),
-            }
-        }
-        contents.revision += 1;
-        Box::pin(std::future::ready(Ok(contents.revision)))
+        Box::pin(std::future::ready(contents.apply(writes)))
     }
 }
