@@ -7,7 +7,6 @@
 #   tests/run.sh test-all   that, and what takes long. A part that has passed on
 #                           the sources as they are is not run again. The result
 #                           is in $CARGO_TARGET_DIR/test-report.txt
-#   tests/run.sh bench      figures of the release build; nothing depends on them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -84,7 +83,8 @@ sources_digest() {
 # named.
 lints() {
   cargo clippy --quiet --workspace --all-targets -- -D warnings &&
-    cargo clippy --quiet --workspace --test real_cluster --test alertmanager_lab -- -D warnings
+    cargo clippy --quiet --workspace --test real_cluster --test alertmanager_lab \
+      --test seeded_faults -- -D warnings
 }
 
 # Its readers work on these crates, so private items are documented too, and may
@@ -101,9 +101,16 @@ test_parts() {
   part 'documentation' documentation
   part 'alert rules' alerts/check.sh
   part 'build' cargo build --workspace --bins
-  part 'unit tests' cargo test --workspace
+  part 'unit tests' cargo test --workspace -- --skip no_seed_breaks_an_invariant
+  part 'simulation, 2000 seeds' simulation
   part 'Alertmanager at its worst' cargo test --workspace --test alertmanager_lab
   part 'real cluster' cargo test --workspace --test real_cluster
+}
+
+# simulation [CARGO OPTION...]: on as many seeds as $SATELLITE_SEEDS says.
+simulation() {
+  cargo test --package satellite-remediator --lib "$@" \
+    no_seed_breaks_an_invariant -- --nocapture
 }
 
 two_at_once() {
@@ -147,6 +154,8 @@ case ${1:-} in
     mkdir -p "$target"
     printf 'test-all, sources %s (%s)\n' "$sources" "$(git describe --always --dirty 2>/dev/null)" >"$report"
     test_parts
+    SATELLITE_SEEDS=100000 part 'simulation, 100000 seeds' simulation --release
+    part 'seeded faults' cargo test --workspace --test seeded_faults
     part 'killed 500 times' env SATELLITE_KILLS=500 \
       cargo test --package satellite-remediator --test daemon crash_sweep -- --nocapture
     part 'Prometheus killed 20 times' env SATELLITE_LONG_CASES=1 \
@@ -155,13 +164,6 @@ case ${1:-} in
     part 'demo on a clean clone' demo_on_a_clean_clone
     summarise
     note "all passed; this report: $report"
-    ;;
-  bench)
-    need_cargo
-    cargo build --release --workspace --bins
-    # All at once, else crates that both need would be built twice, with the
-    # features of one and of all.
-    cargo bench --workspace --bench plan --bench remediator
     ;;
   *)
     sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2

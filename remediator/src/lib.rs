@@ -28,6 +28,8 @@ mod journal;
 mod ledger;
 mod merge;
 mod reconcile;
+#[cfg(test)]
+mod simulation;
 mod sources;
 mod store;
 mod tally;

@@ -1,0 +1,411 @@
+//! What goes wrong, when, and when it is well again.
+//!
+//! Each seed draws its own set of troubles, its own policy and its own cluster:
+//! a run in which everything fails at once finds less than many in which a few
+//! things fail often.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use fastrand::Rng;
+use satellite_config::Config;
+use satellite_core::policy::{MaxOff, MinHosts, Share};
+
+use super::{
+    peers::{Key, Source},
+    people,
+    world::{Agent, Area, Event, Fate, Host, MINUTE, Millis, Request, SECOND, WHITELIST, World},
+};
+
+/// Something that is ill and gets well by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ailment {
+    Host(usize),
+    Exporter(usize),
+    Agent(usize),
+    Prometheus(usize),
+    Rules(usize),
+    Link { prometheus: usize, alertmanager: usize },
+    Alertmanager(usize),
+    Reach(Source),
+    Slowness(Source),
+    Leader,
+    TasksLost,
+    Silence(usize),
+    Disk(Area),
+}
+
+/// What may happen in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sickness,
+    ManySick,
+    Silent,
+    LostAgent,
+    InactiveAgent,
+    DeadPrometheus,
+    BrokenRules,
+    CutLink,
+    DeadAlertmanager,
+    OutOfReach,
+    Slow,
+    FailOver,
+    ClockJump,
+    FailingDisk,
+    Kill,
+    PowerCut,
+    Stop,
+    Webhook,
+    Manual,
+    Pause,
+    HandEdit,
+    Silence,
+    TasksLost,
+}
+
+use Kind::{
+    BrokenRules, ClockJump, CutLink, DeadAlertmanager, DeadPrometheus, FailOver, FailingDisk,
+    HandEdit, InactiveAgent, Kill, LostAgent, Manual, ManySick, OutOfReach, Pause, PowerCut,
+    Sickness, Silent, Slow, Stop, Webhook,
+};
+
+/// How often each is drawn, against the others.
+const WEIGHTS: [(Kind, usize); 23] = [
+    (Sickness, 12),
+    (ManySick, 3),
+    (Silent, 3),
+    (LostAgent, 3),
+    (InactiveAgent, 1),
+    (DeadPrometheus, 4),
+    (BrokenRules, 2),
+    (CutLink, 3),
+    (DeadAlertmanager, 4),
+    (OutOfReach, 4),
+    (Slow, 3),
+    (FailOver, 2),
+    (ClockJump, 3),
+    (FailingDisk, 3),
+    (Kill, 6),
+    (PowerCut, 3),
+    (Stop, 1),
+    (Webhook, 10),
+    (Manual, 6),
+    (Pause, 2),
+    (HandEdit, 2),
+    (Kind::Silence, 2),
+    (Kind::TasksLost, 1),
+];
+
+/// For how long things go wrong.
+const TROUBLED: std::ops::RangeInclusive<Millis> = 15 * MINUTE..=45 * MINUTE;
+/// A process that is to die does so within so many steps.
+const MAX_STEPS_LEFT: u32 = 60;
+
+/// The troubles of a run, as they are now.
+pub(super) struct Chaos {
+    kinds: Vec<Kind>,
+    /// Whether no more comes.
+    pub(super) is_over: bool,
+    /// When no more may come.
+    pub(super) until: Millis,
+    pub(super) tasks_lost: bool,
+    silenced: BTreeSet<usize>,
+    pub(super) out_of_reach: BTreeSet<Source>,
+    pub(super) slow: BTreeSet<Source>,
+    pub(super) failing: BTreeSet<Area>,
+    /// After how many steps the process dies.
+    steps_left: Option<u32>,
+    /// Whether its death is that of the machine.
+    pub(super) with_power: bool,
+    /// Counts what people and Alertmanagers send.
+    pub(super) sent: u64,
+}
+
+impl Chaos {
+    /// Draws the troubles of a run, and a configuration to have them with.
+    pub(super) fn draw(dice: &mut Rng, config: &mut Config) -> Self {
+        draw_config(dice, config);
+        let mut kinds = Vec::new();
+        for (kind, weight) in WEIGHTS {
+            // Without sickness nothing would be at stake.
+            if kind == Sickness || dice.bool() {
+                kinds.extend(std::iter::repeat_n(kind, weight));
+            }
+        }
+        Self {
+            kinds,
+            is_over: false,
+            until: dice.u64(TROUBLED),
+            tasks_lost: false,
+            silenced: BTreeSet::new(),
+            out_of_reach: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            failing: BTreeSet::new(),
+            steps_left: None,
+            with_power: false,
+            sent: 0,
+        }
+    }
+
+    /// What becomes of a step.
+    pub(super) fn fate(&mut self, area: Area, dice: &mut Rng) -> Fate {
+        if let Some(left) = &mut self.steps_left {
+            if *left == 0 {
+                self.steps_left = None;
+                return if dice.bool() { Fate::DiesBefore } else { Fate::DiesAfter };
+            }
+            *left -= 1;
+        }
+        // A disk that is nearly full takes some of what it is given.
+        if self.failing.contains(&area) && dice.u8(0..4) > 0 { Fate::Fails } else { Fate::Succeeds }
+    }
+
+    pub(super) fn is_silenced(&self, (_, subject): Key) -> bool {
+        subject.is_some_and(|host| self.silenced.contains(&host))
+    }
+
+    /// The number of the next thing that somebody sends.
+    pub(super) fn number(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+}
+
+fn draw_config(dice: &mut Rng, config: &mut Config) {
+    config.prometheus.truncate(dice.usize(1..=2));
+    config.alertmanagers.truncate(dice.usize(1..=2));
+    let policy = &mut config.policy;
+    policy.watchdogs.truncate(config.prometheus.len());
+    let share = |text: &str| text.parse::<Share>().expect("it is a share");
+    let shares = ["13%", "25%", "50%"];
+    policy.max_off = MaxOff { count: dice.usize(1..=4), share: share(shares[dice.usize(0..3)]) };
+    // The floor has tests of its own; here it would hide what the budget does.
+    policy.min_hosts = MinHosts::Count(1);
+    policy.max_off_per_hour = dice.usize(2..=8);
+    policy.storm.threshold = share(["30%", "45%", "60%"][dice.usize(0..3)]);
+    if dice.bool() {
+        policy.per_attribute = BTreeMap::from([("rack".to_owned(), dice.usize(1..=2))]);
+    }
+    policy.dry_run = dice.u8(0..20) == 0;
+}
+
+/// The hosts of a run; some of them turn up later.
+pub(super) fn hosts(dice: &mut Rng) -> Vec<Host> {
+    let host = |number: usize| Host {
+        name: format!("h{number}.lab").parse().expect("it is a host's name"),
+        rack: ["r1", "r2", "r3"][number % 3],
+        sick_since: None,
+        silent_since: None,
+        heard_again: 0,
+        agent: if dice.u8(0..8) == 0 { Agent::Lost } else { Agent::Registered },
+        agent_number: 1,
+    };
+    (1..=8).map(host).collect()
+}
+
+/// The whitelist as the remediator finds it.
+pub(super) fn put_first_file(world: &mut World) {
+    let names: Vec<String> = world.hosts.iter().map(|host| host.name.to_string()).collect();
+    let listed = match world.dice.u8(0..5) {
+        0 => return,
+        1 => vec!["bootstrap.invalid".to_owned()],
+        2 => names.into_iter().skip(1).collect(),
+        _ => names,
+    };
+    let content = listed.iter().map(|name| format!("{name}\n")).collect::<String>();
+    world.files.put(Path::new(WHITELIST), content.as_bytes());
+    world.look_at_whitelist();
+}
+
+/// Something goes wrong, or it is enough.
+pub(super) fn strike(world: &mut World) {
+    if world.now >= world.chaos.until {
+        return calm(world);
+    }
+    let kind = world.chaos.kinds[world.dice.usize(0..world.chaos.kinds.len())];
+    one(world, kind);
+    let next = world.dice.u64(SECOND..=50 * SECOND);
+    world.after(next, Event::Trouble);
+}
+
+fn one(world: &mut World, kind: Kind) {
+    let host = world.dice.usize(0..world.hosts.len());
+    let prometheus = world.dice.usize(0..world.prometheus.len());
+    let alertmanager = world.dice.usize(0..world.alertmanagers.len());
+    let source = match world.dice.u8(0..3) {
+        0 => Source::Alertmanager(alertmanager),
+        1 => Source::Prometheus(prometheus),
+        _ => Source::Mesos,
+    };
+    match kind {
+        Sickness => ail(world, Ailment::Host(host), 20 * MINUTE),
+        ManySick => {
+            let first = world.dice.usize(0..3);
+            for host in (first..world.hosts.len()).step_by(2) {
+                ail(world, Ailment::Host(host), 20 * MINUTE);
+            }
+        }
+        Silent => ail(world, Ailment::Exporter(host), 15 * MINUTE),
+        LostAgent => ail(world, Ailment::Agent(host), 15 * MINUTE),
+        InactiveAgent => world.hosts[host].agent = Agent::Inactive,
+        DeadPrometheus => ail(world, Ailment::Prometheus(prometheus), 12 * MINUTE),
+        BrokenRules => ail(world, Ailment::Rules(prometheus), 5 * MINUTE),
+        CutLink => ail(world, Ailment::Link { prometheus, alertmanager }, 10 * MINUTE),
+        DeadAlertmanager => ail(world, Ailment::Alertmanager(alertmanager), 5 * MINUTE),
+        OutOfReach => ail(world, Ailment::Reach(source), 5 * MINUTE),
+        Slow => ail(world, Ailment::Slowness(source), 5 * MINUTE),
+        FailOver => ail(world, Ailment::Leader, MINUTE),
+        ClockJump => jump(world),
+        FailingDisk => {
+            let areas = [Area::Journal, Area::Whitelist, Area::Store];
+            let area = areas[world.dice.usize(0..areas.len())];
+            ail(world, Ailment::Disk(area), 4 * MINUTE);
+        }
+        Kill | PowerCut => {
+            let steps = world.dice.u32(0..MAX_STEPS_LEFT);
+            world.chaos.steps_left = Some(steps);
+            world.chaos.with_power = kind == PowerCut;
+        }
+        Stop => world.ask(Request::Stop),
+        Webhook => people::deliver(world),
+        Manual => people::command(world),
+        Pause => people::pause_or_resume(world),
+        HandEdit => people::edit_file(world),
+        Kind::Silence => ail(world, Ailment::Silence(host), 10 * MINUTE),
+        Kind::TasksLost => ail(world, Ailment::TasksLost, 5 * MINUTE),
+    }
+}
+
+/// Something falls ill, and gets well within `longest`.
+fn ail(world: &mut World, ailment: Ailment, longest: Millis) {
+    world.note(format_args!("ill: {ailment:?}"));
+    let now = world.now;
+    match ailment {
+        Ailment::Host(host) => {
+            world.hosts[host].sick_since.get_or_insert(now);
+        }
+        Ailment::Exporter(host) => {
+            world.hosts[host].silent_since.get_or_insert(now);
+        }
+        Ailment::Agent(host) => world.hosts[host].agent = Agent::Lost,
+        Ailment::Prometheus(prometheus) => world.prometheus[prometheus].die(),
+        Ailment::Rules(prometheus) => world.prometheus[prometheus].broken = true,
+        Ailment::Link { prometheus, alertmanager } => {
+            world.prometheus[prometheus].cut_off.insert(alertmanager);
+        }
+        Ailment::Alertmanager(alertmanager) => world.alertmanagers[alertmanager].die(),
+        Ailment::Reach(source) => drop(world.chaos.out_of_reach.insert(source)),
+        Ailment::Slowness(source) => drop(world.chaos.slow.insert(source)),
+        Ailment::Leader => world.masters.headless = true,
+        Ailment::TasksLost => world.chaos.tasks_lost = true,
+        Ailment::Silence(host) => drop(world.chaos.silenced.insert(host)),
+        Ailment::Disk(area) => drop(world.chaos.failing.insert(area)),
+    }
+    let until = world.dice.u64(SECOND..=longest);
+    world.after(until, Event::Heal(ailment));
+}
+
+/// Something is well again.
+pub(super) fn heal(world: &mut World, ailment: Ailment) {
+    world.note(format_args!("well: {ailment:?}"));
+    let now = world.now;
+    match ailment {
+        Ailment::Host(host) => world.hosts[host].sick_since = None,
+        Ailment::Exporter(host) => {
+            world.hosts[host].silent_since = None;
+            world.hosts[host].heard_again = now;
+        }
+        Ailment::Agent(host) => register(world, host),
+        Ailment::Prometheus(prometheus) => world.prometheus[prometheus].up = true,
+        Ailment::Rules(prometheus) => world.prometheus[prometheus].broken = false,
+        Ailment::Link { prometheus, alertmanager } => {
+            world.prometheus[prometheus].cut_off.remove(&alertmanager);
+        }
+        Ailment::Alertmanager(alertmanager) => {
+            let it = &mut world.alertmanagers[alertmanager];
+            if it.down {
+                it.down = false;
+                it.started = now;
+            }
+        }
+        Ailment::Reach(source) => drop(world.chaos.out_of_reach.remove(&source)),
+        Ailment::Slowness(source) => drop(world.chaos.slow.remove(&source)),
+        Ailment::Leader => elect(world),
+        Ailment::TasksLost => world.chaos.tasks_lost = false,
+        Ailment::Silence(host) => drop(world.chaos.silenced.remove(&host)),
+        Ailment::Disk(area) => drop(world.chaos.failing.remove(&area)),
+    }
+}
+
+/// The agent registers, sometimes as another one.
+fn register(world: &mut World, host: usize) {
+    let is_new = world.dice.bool();
+    let host = &mut world.hosts[host];
+    host.agent_number += u32::from(is_new && host.agent != Agent::Recovered);
+    host.agent = Agent::Registered;
+}
+
+/// A master is elected; it knows the agents from the registry, and they come back
+/// one by one.
+fn elect(world: &mut World) {
+    if !std::mem::take(&mut world.masters.headless) {
+        return;
+    }
+    world.masters.leader += 1;
+    for host in 0..world.hosts.len() {
+        if world.hosts[host].agent != Agent::Lost {
+            world.hosts[host].agent = Agent::Recovered;
+            let back = world.dice.u64(SECOND..=90 * SECOND);
+            world.after(back, Event::Heal(Ailment::Agent(host)));
+        }
+    }
+}
+
+/// Somebody sets the clock of the remediator's machine, or a machine without one
+/// finds out the time.
+fn jump(world: &mut World) {
+    let seconds = world.dice.i64(-1800..=3600);
+    world.clock_error += seconds * 1000;
+    world.note(format_args!("the clock jumps by {seconds} s"));
+}
+
+/// Nothing goes wrong any more, and but for a host or two all is well.
+fn calm(world: &mut World) {
+    world.note(format_args!("nothing goes wrong any more"));
+    world.chaos.is_over = true;
+    world.chaos.steps_left = None;
+    let still_sick: Vec<usize> =
+        (0..world.hosts.len()).filter(|_| world.dice.u8(0..8) == 0).collect();
+    for host in 0..world.hosts.len() {
+        for ailment in [
+            Ailment::Host(host),
+            Ailment::Exporter(host),
+            Ailment::Agent(host),
+            Ailment::Silence(host),
+        ] {
+            heal(world, ailment);
+        }
+        if still_sick.contains(&host) {
+            let now = world.now;
+            world.hosts[host].sick_since = Some(now);
+        }
+    }
+    for prometheus in 0..world.prometheus.len() {
+        heal(world, Ailment::Prometheus(prometheus));
+        heal(world, Ailment::Rules(prometheus));
+        world.prometheus[prometheus].cut_off.clear();
+    }
+    for alertmanager in 0..world.alertmanagers.len() {
+        heal(world, Ailment::Alertmanager(alertmanager));
+    }
+    heal(world, Ailment::TasksLost);
+    heal(world, Ailment::Leader);
+    world.chaos.out_of_reach.clear();
+    world.chaos.slow.clear();
+    world.chaos.failing.clear();
+    // What was written by a clock that was ahead must not lie in the future.
+    world.clock_error = world.oracle.latest_clock_error(world.clock_error);
+    people::resume(world);
+}

@@ -1,0 +1,685 @@
+//! What must never be seen, looked at after every step.
+//!
+//! The oracle knows what the remediator cannot: how the hosts truly are, what was
+//! asked and answered, what the disk would keep. It says nothing of how a decision
+//! is made, only what no decision may come to. The numbers are those of the
+//! invariants in `docs/safety.md`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    path::Path,
+    time::Duration,
+};
+
+use http::StatusCode;
+use jiff::Timestamp;
+use satellite_core::{
+    Automation, Cause, HostDocument, HostName, Verdict,
+    document::{AUTOMATION, ListingState, ManualEvent, What},
+    facts::{self, Answer, Mesos},
+    whitelist,
+};
+
+use super::{
+    people::Command,
+    world::{Agent, MINUTE, Millis, SECOND, WHITELIST, World, instant},
+};
+use crate::store::Write;
+
+/// A host that has been sick for so long without a break cannot have looked well:
+/// it is scraped and judged every 15 s, and the slowest answer takes 10 s.
+const SURELY_SICK: Millis = 90 * SECOND;
+/// After so long without any trouble the file must be what the documents say.
+const FILE_LAG: Millis = MINUTE;
+/// `min_off` of the rule and `policy.clear_for`, but for what lies between a decision
+/// and its transaction.
+const MIN_OFF: Millis = 5 * MINUTE - SECOND;
+const CLEAR_FOR: Millis = 2 * MINUTE - SECOND;
+/// The longest that an exporter's silence can matter for who fell sick when.
+const SILENCE_MATTERS: Millis = 15 * MINUTE;
+/// Lists of so many revisions back may still be on their way to the file.
+const KEPT_LISTS: usize = 8;
+
+/// What the oracle has seen.
+#[derive(Default)]
+pub(super) struct Oracle {
+    pub(super) violation: Option<String>,
+    pub(super) counts: Counts,
+    documents: BTreeMap<HostName, HostDocument>,
+    automation: Automation,
+    born: Millis,
+    /// The lists that the documents asked for lately, by revision.
+    lists: VecDeque<(u64, String)>,
+    seen: Option<Vec<u8>>,
+    /// The revision whose list the file has.
+    seen_revision: u64,
+    by_hand: Option<Vec<u8>>,
+    last_right: Millis,
+    last_trouble: Millis,
+    /// What each Alertmanager last answered.
+    alerts: BTreeMap<usize, Answer<Vec<Shown>>>,
+    /// How often each was asked since the masters were.
+    asked: BTreeMap<usize, u32>,
+    /// Since when, by the alert, each host that is shown sick is so without a break.
+    shown_since: BTreeMap<HostName, Timestamp>,
+    last_shown: BTreeMap<HostName, Millis>,
+    held_since: Option<Millis>,
+    /// The hosts that the leading master lists, and which of them it offers.
+    agents: Option<BTreeMap<String, bool>>,
+    /// When automation took hosts off, by the remediator's clock.
+    offs: Vec<Timestamp>,
+    off_at: BTreeMap<HostName, Millis>,
+    dismissed_at: Option<Millis>,
+    /// What people have said and not been answered.
+    commands: BTreeMap<u64, Command>,
+    /// Which of those have had their effect.
+    carried_out: BTreeSet<u64>,
+    tokens: u64,
+    delivered: BTreeSet<u64>,
+    max_clock_error: i64,
+}
+
+/// How much a run has seen: a run in which nothing happens shows nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) lives: u64,
+    pub(super) commits: u64,
+    pub(super) offs: u64,
+    pub(super) give_backs: u64,
+    pub(super) commands: u64,
+    pub(super) deliveries: u64,
+    pub(super) merges: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.lives += other.lives;
+        self.commits += other.commits;
+        self.offs += other.offs;
+        self.give_backs += other.give_backs;
+        self.commands += other.commands;
+        self.deliveries += other.deliveries;
+        self.merges += other.merges;
+    }
+}
+
+/// An alert as the remediator was shown it.
+struct Shown {
+    /// `None`: it is the whole cluster's.
+    host: Option<HostName>,
+    suppressed: bool,
+    starts_at: Timestamp,
+}
+
+impl Oracle {
+    pub(super) fn begin_life(&mut self, now: Millis) {
+        self.born = now;
+        self.counts.lives += 1;
+        self.last_trouble = now;
+        self.alerts.clear();
+        self.shown_since.clear();
+        // A hold of an earlier life goes on, and its time begins anew.
+        self.held_since = (!self.automation.holds.is_empty()).then_some(now);
+        // Whom nobody has answered, nobody will.
+        self.commands.clear();
+        self.carried_out.clear();
+    }
+
+    pub(super) fn edited_by_hand(&mut self, content: Vec<u8>) {
+        self.by_hand = Some(content);
+    }
+
+    /// The farthest that the clock was ahead when something was written by it.
+    pub(super) fn latest_clock_error(&self, now: i64) -> i64 {
+        self.max_clock_error.max(now)
+    }
+
+    fn firing(&self) -> impl Iterator<Item = &Shown> {
+        let answers = self.alerts.values().filter_map(|answer| answer.as_ref().ok());
+        answers.flatten().filter(|shown| !shown.suppressed)
+    }
+
+    fn host_fires(&self, host: &HostName) -> bool {
+        self.firing().any(|shown| shown.host.as_ref() == Some(host))
+    }
+}
+
+/// What the remediator was told.
+impl World {
+    pub(super) fn saw_agents(&mut self, answer: &Answer<Mesos>) {
+        self.oracle.asked.clear();
+        self.oracle.agents = answer.as_ref().ok().map(|mesos| {
+            let registered = mesos.registered.iter().map(|it| (it.hostname.clone(), it.active));
+            let recovered = mesos.recovered.iter().map(|it| (it.hostname.clone(), false));
+            registered.chain(recovered).collect()
+        });
+    }
+
+    pub(super) fn saw_alerts(&mut self, number: usize, answer: &Answer<facts::Alertmanager>) {
+        let (now, host_label) = (self.now, self.config.policy.host_label.clone());
+        let shown = answer.as_ref().map_err(Clone::clone).map(|answer| {
+            let marked = answer.alerts.iter().filter(|it| it.labels.contains_key("remediate"));
+            let shown = marked.map(|alert| Shown {
+                host: alert.labels.get(&host_label).and_then(|it| it.parse().ok()),
+                suppressed: alert.suppression.is_some(),
+                starts_at: alert.starts_at,
+            });
+            shown.collect::<Vec<_>>()
+        });
+        let oracle = &mut self.oracle;
+        *oracle.asked.entry(number).or_default() += 1;
+        oracle.alerts.insert(number, shown);
+        let mut since: BTreeMap<HostName, Timestamp> = BTreeMap::new();
+        for shown in oracle.firing() {
+            let Some(host) = &shown.host else { continue };
+            let known = oracle.shown_since.get(host).copied();
+            let earliest = since.entry(host.clone()).or_insert(known.unwrap_or(shown.starts_at));
+            *earliest = shown.starts_at.min(*earliest);
+        }
+        let all = oracle.alerts.values().filter_map(|answer| answer.as_ref().ok()).flatten();
+        let of_hosts = all.clone().filter_map(|shown| shown.host.clone());
+        oracle.last_shown.extend(of_hosts.map(|host| (host, now)));
+        if all.into_iter().any(|shown| shown.host.is_none()) {
+            oracle.held_since.get_or_insert(now);
+        }
+        oracle.shown_since = since;
+    }
+}
+
+/// What the remediator has written.
+impl World {
+    pub(super) fn violate(&mut self, what: fmt::Arguments<'_>) {
+        self.note(format_args!("VIOLATION {what}"));
+        self.oracle.violation.get_or_insert_with(|| what.to_string());
+    }
+
+    /// A transaction of the store is durable.
+    pub(super) fn check_commit(&mut self, writes: &[Write]) {
+        self.oracle.counts.commits += 1;
+        self.oracle.last_trouble = self.now;
+        self.oracle.max_clock_error = self.oracle.max_clock_error.max(self.clock_error);
+        if self.config.policy.dry_run {
+            self.violate(format_args!("I35: a dry run has written the store"));
+        }
+        let former = self.oracle.automation.clone();
+        if let Some(automation) = writes.iter().find(|write| write.path == "automation") {
+            self.take_automation(automation.data.as_deref().unwrap_or_default());
+        }
+        let mut offs = Vec::new();
+        for write in writes {
+            let Some(host) = write.path.strip_prefix("whitelist/") else { continue };
+            let host: HostName = host.parse().expect("documents have the names of hosts");
+            let before = self.oracle.documents.get(&host).cloned();
+            let Some(data) = &write.data else {
+                self.check_removal(&host);
+                continue;
+            };
+            let after = HostDocument::decode(data).expect("it was encoded just now");
+            self.note(format_args!("document of {host}: {}", String::from_utf8_lossy(data)));
+            if self.check_document(&host, before.as_ref(), &after, &former) {
+                offs.push(host.clone());
+            }
+            self.oracle.documents.insert(host, after);
+        }
+        if !offs.is_empty() {
+            self.check_budget(&offs);
+        }
+        let oracle = &mut self.oracle;
+        let done = oracle
+            .commands
+            .iter()
+            .filter(|(_, it)| holds(it, &oracle.documents, &oracle.automation));
+        oracle.carried_out.extend(done.map(|(token, _)| *token));
+        self.remember_list();
+    }
+
+    fn take_automation(&mut self, data: &[u8]) {
+        let after: Automation = serde_json::from_slice(data).expect("it was encoded just now");
+        let (now, wall) = (self.now, self.wall());
+        let (before, commands) = (&self.oracle.automation, &self.oracle.commands);
+        let said = |wanted: fn(&Command) -> bool| commands.values().any(wanted);
+        let began = after.pause.is_some() && after.pause != before.pause;
+        let ended =
+            after.pause.is_none() && before.pause.as_ref().is_some_and(|pause| pause.until > wall);
+        let unsaid = began && !said(|it| matches!(it, Command::Pause { .. }))
+            || ended && !said(|it| matches!(it, Command::Resume));
+        if after.storm_dismissed != before.storm_dismissed {
+            self.oracle.dismissed_at = Some(now);
+        }
+        if after.holds.is_empty() {
+            self.oracle.held_since = None;
+        }
+        if unsaid {
+            self.violate(format_args!("I6: nobody has said this of the pause: {:?}", after.pause));
+        }
+        self.note(format_args!("automation: {}", String::from_utf8_lossy(data)));
+        self.oracle.automation = after;
+    }
+
+    fn check_removal(&mut self, host: &HostName) {
+        let asked =
+            |it: &Command| matches!(it, Command::Forget { host: it } if it == host.as_str());
+        if !self.oracle.commands.values().any(asked) {
+            self.violate(format_args!("I34: {host} was removed, and nobody has asked for it"));
+        }
+        self.oracle.documents.remove(host);
+        self.oracle.off_at.remove(host);
+    }
+
+    /// Says whether automation took the host off.
+    fn check_document(
+        &mut self,
+        host: &HostName,
+        before: Option<&HostDocument>,
+        after: &HostDocument,
+        former: &Automation,
+    ) -> bool {
+        self.check_manual_events(host, before, after);
+        let manual_on = after.ruling_event().is_some_and(|(_, it)| it.state == Verdict::On);
+        if after.verdict() == Verdict::On && !manual_on && !after.causes.is_empty() {
+            self.violate(format_args!("I8: {host} is on, and something holds it off: {after:?}"));
+        }
+        // A host that enters the store goes nowhere.
+        let moved = before.is_some_and(|before| before.verdict() != after.verdict());
+        if !moved {
+            return false;
+        }
+        if after.verdict() == Verdict::Off {
+            self.oracle.off_at.insert(host.clone(), self.now);
+        }
+        let record = after.transitions.last().cloned();
+        let fresh = before.is_none_or(|it| it.transitions.last() != record.as_ref());
+        let Some(record) = record.filter(|_| fresh) else {
+            self.violate(format_args!("I34: {host} went {} without a record", after.verdict()));
+            return false;
+        };
+        if record.by != AUTOMATION {
+            if !self.oracle.commands.values().any(|it| it.host() == Some(host.as_str())) {
+                self.violate(format_args!("I6: nobody has said this of {host}: {record:?}"));
+            }
+            return false;
+        }
+        let by_person =
+            before.is_some_and(|it| it.ruling_event().is_some()) && after.ruling_event().is_some();
+        match (record.what, before) {
+            // An older word of a person takes over.
+            _ if by_person => false,
+            (What::On, Some(before)) => {
+                self.check_give_back(host, before);
+                false
+            }
+            // What a host was by default before a person spoke.
+            (What::Off, Some(before)) if before.ruling_event().is_some() => false,
+            (What::Off, _) => {
+                self.check_off(host, former);
+                true
+            }
+            _ => {
+                self.violate(format_args!("I34: {host} went by {record:?}"));
+                false
+            }
+        }
+    }
+
+    /// Only people change what people said, and time ends it.
+    fn check_manual_events(
+        &mut self,
+        host: &HostName,
+        before: Option<&HostDocument>,
+        after: &HostDocument,
+    ) {
+        let none = BTreeMap::new();
+        let before = before.map_or(&none, |it| &it.manual_events);
+        let wall = self.wall();
+        let said = |wanted: &dyn Fn(&Command) -> bool| {
+            let mut of_host =
+                self.oracle.commands.values().filter(|it| it.host() == Some(host.as_str()));
+            of_host.any(wanted)
+        };
+        let mut wrong = Vec::new();
+        for (id, event) in &after.manual_events {
+            let by = |it: &Command| {
+                matches!(it, Command::Say { id: said, reason, on, .. }
+                    if said == id && *reason == event.reason
+                        && *on == (event.state == Verdict::On))
+            };
+            // Where the clock was set back, the newest word stays the newest by its time.
+            let same = before.get(id).is_some_and(|before| {
+                before.time >= event.time
+                    && *event == ManualEvent { time: event.time, ..before.clone() }
+            });
+            if !same && !said(&by) {
+                wrong.push(format!("{id} is {event:?}"));
+            }
+        }
+        for (id, event) in before.iter().filter(|(id, _)| !after.manual_events.contains_key(*id)) {
+            let by = |it: &Command| matches!(it, Command::TakeBack { id: said, .. } if said == id);
+            let expired = event.expires_at().is_some_and(|at| at <= wall);
+            if !expired && !said(&by) {
+                wrong.push(format!("{id} is gone, which was {event:?}"));
+            }
+        }
+        for what in wrong {
+            self.violate(format_args!("I6: nobody has said this of {host}: {what}"));
+        }
+    }
+
+    fn check_off(&mut self, host: &HostName, former: &Automation) {
+        self.oracle.counts.offs += 1;
+        let (now, wall, true_time) = (self.now, self.wall(), self.true_time());
+        let oracle = &self.oracle;
+        let listed = oracle.agents.is_some();
+        let looked_twice = oracle.alerts.iter().any(|(number, answer)| {
+            let shows = |it: &Vec<Shown>| {
+                it.iter().any(|it| it.host.as_ref() == Some(host) && !it.suppressed)
+            };
+            answer.as_ref().is_ok_and(shows) && oracle.asked.get(number) >= Some(&2)
+        });
+        let paused = former.pause.as_ref().is_some_and(|pause| pause.until > wall);
+        let held = oracle.firing().any(|shown| shown.host.is_none())
+            && oracle.held_since.is_some_and(|since| now - since < 10 * MINUTE);
+        let storm = self.fell_sick_together(host, true_time);
+        let threshold = self.config.policy.storm.hosts(self.inventory().count());
+        if !listed {
+            self.violate(format_args!("I16: {host} went off without a leading master"));
+        }
+        if !self.oracle.host_fires(host) {
+            self.violate(format_args!("I18: {host} went off, and no alert of it fires"));
+        } else if !looked_twice {
+            self.violate(format_args!("I18: {host} went off on alerts that were read only once"));
+        }
+        if paused {
+            self.violate(format_args!("I4: {host} went off during a pause"));
+        }
+        if held {
+            self.violate(format_args!("I4: {host} went off during a hold"));
+        }
+        if storm >= threshold {
+            self.violate(format_args!(
+                "I3: {host} went off as one of {storm} that fell sick together"
+            ));
+        }
+    }
+
+    /// How many hosts have fallen sick within the time that makes a storm, for sure:
+    /// those whose exporter went silent before may count from then on.
+    fn fell_sick_together(&self, leaving: &HostName, now: Timestamp) -> usize {
+        let oracle = &self.oracle;
+        let within = self.config.policy.storm.within;
+        let fell = oracle.shown_since.iter().filter(|(name, since)| {
+            let Some(host) = self.host(name.as_str()) else { return false };
+            let heard = host.silent_since.is_none()
+                && (host.heard_again == 0 || self.now - host.heard_again > SILENCE_MATTERS);
+            let document = oracle.documents.get(*name);
+            let could_go = *name == leaving
+                || document.is_some_and(|it| it.verdict() == Verdict::On && it.was_ever_listed());
+            let dismissed = oracle.dismissed_at.is_some_and(|at| **since <= instant(at));
+            let recent = now.duration_since(**since).unsigned_abs() < within;
+            heard && could_go && recent && !dismissed
+        });
+        fell.count()
+    }
+
+    fn inventory(&self) -> impl Iterator<Item = (&HostName, &HostDocument)> {
+        self.oracle
+            .documents
+            .iter()
+            .filter(|(_, it)| it.listing.state != ListingState::Unlisted || !it.agents.is_empty())
+    }
+
+    /// After automation took hosts off.
+    fn check_budget(&mut self, offs: &[HostName]) {
+        let wall = self.wall();
+        self.oracle.offs.extend(std::iter::repeat_n(wall, offs.len()));
+        let an_hour_ago = wall - Duration::from_secs(3600);
+        let recent = |off: &&Timestamp| **off > an_hour_ago && **off <= wall;
+        let in_the_hour = self.oracle.offs.iter().filter(recent).count();
+        let agents = self.oracle.agents.clone().unwrap_or_default();
+        let is_away = |host: &HostName, document: &HostDocument| {
+            document.verdict() == Verdict::Off || agents.get(host.as_str()) != Some(&true)
+        };
+        let rack = |host: &HostName| self.host(host.as_str()).map_or("", |host| host.rack);
+        let away: Vec<HostName> = self
+            .inventory()
+            .filter(|(host, it)| is_away(host, it))
+            .map(|(host, _)| host.clone())
+            .collect();
+        // A rack may be over its limit for other reasons than those who went now.
+        let of_rack = |host: &HostName| away.iter().filter(|it| rack(it) == rack(host)).count();
+        let in_rack = offs.iter().map(of_rack).max().unwrap_or(0);
+        let policy = &self.config.policy;
+        let limit = policy.max_off.limit(self.inventory().count());
+        let rack_limit = policy.per_attribute.get("rack").copied().unwrap_or(usize::MAX);
+        let (away, per_hour) = (away.len(), policy.max_off_per_hour);
+        if away > limit {
+            self.violate(format_args!("I1: {away} hosts are away, and {limit} may be"));
+        }
+        if in_rack > rack_limit {
+            self.violate(format_args!("I1: {in_rack} of a rack are away, {rack_limit} may be"));
+        }
+        if in_the_hour > per_hour {
+            self.violate(format_args!("I2: {in_the_hour} went within an hour, {per_hour} may"));
+        }
+    }
+
+    fn check_give_back(&mut self, host: &HostName, before: &HostDocument) {
+        self.oracle.counts.give_backs += 1;
+        let now = self.now;
+        let Some(truth) = self.host(host.as_str()).cloned() else {
+            return self.violate(format_args!("I15: {host} is given back, and there is none"));
+        };
+        let oracle = &self.oracle;
+        let bad_since = [truth.sick_since, truth.silent_since].into_iter().flatten().min();
+        let all_answer = oracle.alerts.len() == self.alertmanagers.len()
+            && oracle.alerts.values().all(Result::is_ok);
+        let shown = oracle.host_fires(host);
+        let registered =
+            oracle.agents.as_ref().is_some_and(|it| it.get(host.as_str()) == Some(&true));
+        let watched_since =
+            |since: Option<&Millis>| now - since.copied().unwrap_or_default().max(oracle.born);
+        let off_for = watched_since(oracle.off_at.get(host));
+        let gone_for = watched_since(oracle.last_shown.get(host));
+        let by_alert = before.causes.iter().any(|it| matches!(it, Cause::Alert { .. }));
+        let imported = before.is_imported();
+        if let Some(bad_since) = bad_since.filter(|since| now - since >= SURELY_SICK) {
+            self.violate(format_args!(
+                "I15: {host} is given back, and it is sick since {bad_since}"
+            ));
+        }
+        if !all_answer || shown {
+            self.violate(format_args!(
+                "I16: {host} is given back, and not every Alertmanager lets it"
+            ));
+        }
+        if !registered {
+            self.violate(format_args!("I15: {host} is given back, and its agent is not there"));
+        }
+        if by_alert && off_for < MIN_OFF {
+            self.violate(format_args!("I19: {host} is given back after {off_for} ms"));
+        }
+        if by_alert && gone_for < CLEAR_FOR {
+            self.violate(format_args!("I15: {host} is given back {gone_for} ms after its alert"));
+        }
+        if imported {
+            self.violate(format_args!("I8: {host} is given back, which somebody had taken out"));
+        }
+    }
+}
+
+/// The file.
+impl World {
+    /// The list that the documents ask for, as the store has them now.
+    fn remember_list(&mut self) {
+        if self.oracle.automation.first_start.is_none() {
+            return;
+        }
+        let seen = self.oracle.seen.as_deref().unwrap_or_default();
+        let seen = String::from_utf8_lossy(seen);
+        let previous = seen.lines().filter_map(|line| line.parse().ok()).collect();
+        let (policy, wall) = (&self.config.policy, self.wall());
+        let list = whitelist::merge(&self.oracle.documents, &previous, policy, wall).render();
+        self.oracle.lists.push_back((self.store.revision, list));
+        if self.oracle.lists.len() > KEPT_LISTS {
+            self.oracle.lists.pop_front();
+        }
+    }
+
+    /// After every step that may have touched it.
+    pub(super) fn look_at_whitelist(&mut self) {
+        let content = self.files.content(Path::new(WHITELIST));
+        if content == self.oracle.seen.as_deref() {
+            return;
+        }
+        let content = content.map(<[u8]>::to_vec);
+        let former = std::mem::replace(&mut self.oracle.seen, content.clone());
+        self.oracle.last_trouble = self.now;
+        if content == self.oracle.by_hand || (former.is_none() && self.store.revision == 0) {
+            return;
+        }
+        let shown = String::from_utf8_lossy(content.as_deref().unwrap_or_default()).into_owned();
+        self.note(format_args!("the whitelist is {shown:?}"));
+        let oracle = &self.oracle;
+        let matching = oracle.lists.iter().rev().find(|(_, list)| *list == shown);
+        match matching.map(|(revision, _)| *revision) {
+            None => self.violate(format_args!("I20: no documents ask for this list: {shown:?}")),
+            Some(revision) if revision < oracle.seen_revision => {
+                let seen = oracle.seen_revision;
+                self.violate(format_args!("I21: the list is of {revision}, and was of {seen}"));
+            }
+            Some(revision) => {
+                self.oracle.seen_revision = revision;
+                self.oracle.counts.merges += 1;
+            }
+        }
+    }
+
+    /// After a power cut: the file is as it was last seen, or as it was when it was
+    /// last durable.
+    pub(super) fn look_after_power_cut(&mut self, durable: Option<&[u8]>) {
+        let content = self.files.content(Path::new(WHITELIST)).map(<[u8]>::to_vec);
+        if content == self.oracle.seen {
+            return;
+        }
+        if content.as_deref() != durable {
+            let shown = String::from_utf8_lossy(content.as_deref().unwrap_or_default());
+            let shown = shown.into_owned();
+            return self.violate(format_args!("I20: the power cut has left {shown:?}"));
+        }
+        self.oracle.seen = content;
+        // It may be that of any revision before.
+        self.oracle.seen_revision = 0;
+    }
+
+    /// From time to time: what is written must be right, and durable.
+    pub(super) fn audit_file(&mut self) {
+        if !self.is_alive() || !self.chaos.failing.is_empty() || self.config.policy.dry_run {
+            self.oracle.last_trouble = self.now;
+        }
+        let Some((_, wanted)) = self.oracle.lists.back() else { return };
+        let path = Path::new(WHITELIST);
+        let is_right = |content: Option<&[u8]>| content == Some(wanted.as_bytes());
+        let visible = is_right(self.files.content(path));
+        let durable = is_right(self.files.durable_content(path));
+        if visible && durable {
+            self.oracle.last_right = self.now;
+        }
+        let quiet_since = self.oracle.last_right.max(self.oracle.last_trouble);
+        if self.now - quiet_since > FILE_LAG {
+            let wanted = wanted.clone();
+            self.violate(format_args!(
+                "I22: the file should be {wanted:?}; visible {visible}, durable {durable}"
+            ));
+        }
+    }
+}
+
+/// What people and Alertmanagers were told.
+impl World {
+    /// A command is on its way. Returns what to give [`Self::answered`].
+    pub(super) fn said(&mut self, command: Command) -> u64 {
+        self.note(format_args!("somebody says {command:?}"));
+        self.oracle.tokens += 1;
+        self.oracle.commands.insert(self.oracle.tokens, command);
+        self.oracle.tokens
+    }
+
+    pub(super) fn answered(&mut self, token: u64, status: StatusCode) {
+        if self.dead {
+            return;
+        }
+        let Some(command) = self.oracle.commands.remove(&token) else { return };
+        self.note(format_args!("answered {status}: {command:?}"));
+        if !status.is_success() {
+            return;
+        }
+        self.oracle.counts.commands += 1;
+        if !self.oracle.carried_out.remove(&token) {
+            self.violate(format_args!("I6: answered {status}, and not written: {command:?}"));
+        }
+    }
+
+    pub(super) fn delivered(&mut self, number: u64, status: StatusCode) {
+        if !self.dead && status.is_success() {
+            self.oracle.counts.deliveries += 1;
+            self.oracle.delivered.insert(number);
+        }
+        if status.is_client_error() {
+            self.violate(format_args!("I12: a good delivery was answered {status}"));
+        }
+    }
+
+    /// Every delivery that was taken is on record, whatever happened since.
+    pub(super) fn check_deliveries(&mut self) {
+        let path = Path::new(super::world::STORE).join("journal.jsonl");
+        let journal = self.files.content(&path).unwrap_or_default();
+        let journal = String::from_utf8_lossy(journal);
+        let lost =
+            self.oracle.delivered.iter().find(|it| !journal.contains(&format!("delivery-{it}.")));
+        if let Some(lost) = lost.copied() {
+            self.violate(format_args!("I10: delivery {lost} was taken and is not on record"));
+        }
+    }
+
+    /// A host whose document is not what the truth asks for, when all has been well
+    /// for long; `None`: there is none. `blocked` says what stands in a host's way.
+    pub(super) fn unsettled(&self, blocked: &BTreeMap<HostName, Vec<String>>) -> Option<String> {
+        let is_settled = |host: &super::world::Host| {
+            let Some(document) = self.oracle.documents.get(&host.name) else {
+                return host.agent == Agent::Lost;
+            };
+            let blocks = blocked.get(&host.name).map_or(&[][..], Vec::as_slice);
+            let gave_up = blocks.iter().any(|it| it.contains("taken off again"));
+            let on = document.verdict() == Verdict::On;
+            match document.ruling_event() {
+                Some((_, event)) => event.expires_at().is_none(),
+                None if host.sick_since.is_some() => !on || !blocks.is_empty(),
+                None => on || document.is_imported() || (gave_up && !blocks.is_empty()),
+            }
+        };
+        let host = self.hosts.iter().find(|host| !is_settled(host))?;
+        let document = self.oracle.documents.get(&host.name);
+        let blocks = blocked.get(&host.name);
+        Some(format!("{host:?} is not settled: {document:?}, blocked by {blocks:?}"))
+    }
+}
+
+/// Whether the documents are as the command wants them.
+fn holds(
+    command: &Command,
+    documents: &BTreeMap<HostName, HostDocument>,
+    automation: &Automation,
+) -> bool {
+    let document = |host: &str| documents.iter().find(|(name, _)| name.as_str() == host);
+    match command {
+        Command::Say { host, id, reason, .. } => document(host).is_some_and(|(_, it)| {
+            it.manual_events.get(*id).is_some_and(|event| event.reason == *reason)
+        }),
+        Command::TakeBack { host, id } => {
+            document(host).is_some_and(|(_, it)| !it.manual_events.contains_key(*id))
+        }
+        Command::Forget { host } => document(host).is_none(),
+        Command::Pause { .. } => automation.pause.is_some(),
+        Command::Resume => automation.pause.is_none(),
+    }
+}

@@ -1,0 +1,187 @@
+//! The faults: what somebody could write who does not know better.
+
+/// One fault.
+pub(crate) struct Fault {
+    /// What is wrong, as the name of its case.
+    pub(crate) name: &'static str,
+    /// In which file.
+    pub(crate) file: &'static str,
+    /// What stands there, exactly once.
+    pub(crate) text: &'static str,
+    /// What stands there instead.
+    pub(crate) instead: &'static str,
+    /// The invariants that may be seen broken first.
+    pub(crate) breaks: &'static [&'static str],
+}
+
+const MERGE: &str = "remediator/src/merge.rs";
+const JOURNAL: &str = "remediator/src/journal.rs";
+const LEDGER: &str = "remediator/src/ledger.rs";
+const RECONCILE: &str = "remediator/src/reconcile.rs";
+const GATHER: &str = "remediator/src/gather.rs";
+const WEBHOOK: &str = "remediator/src/api/webhook.rs";
+const EVENTS: &str = "remediator/src/api/events.rs";
+const CLOCK: &str = "remediator/src/clock.rs";
+
+pub(crate) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "the_file_is_written_in_place",
+        file: MERGE,
+        text: r#"let fresh = folder.join(format!(".{name}.satellite"));"#,
+        instead: "let fresh = folder.join(name.as_ref());",
+        breaks: &["I20"],
+    },
+    Fault {
+        name: "the_file_is_not_synced_before_it_is_renamed",
+        file: MERGE,
+        text: "file.append(content.as_bytes()).await?;\n    file.sync().await",
+        instead: "file.append(content.as_bytes()).await",
+        breaks: &["I20", "I22"],
+    },
+    Fault {
+        name: "the_folder_is_not_synced_after_the_rename",
+        file: MERGE,
+        text: r#"disk.rename(&fresh, &path).await.map_err(failed("replace", &path))?;
+    disk.sync_folder(folder).await.map_err(failed("sync the folder of", &path))"#,
+        instead: r#"disk.rename(&fresh, &path).await.map_err(failed("replace", &path))"#,
+        breaks: &["I20", "I22"],
+    },
+    Fault {
+        name: "a_file_that_looks_right_is_taken_for_durable",
+        file: MERGE,
+        text: "} else if *written != found && !config.policy.dry_run {",
+        instead: "} else if false {",
+        breaks: &["I22"],
+    },
+    Fault {
+        name: "what_this_process_wrote_is_taken_for_what_is_there",
+        file: MERGE,
+        text: "let differs = found.as_ref() != Some(&wanted);",
+        instead: "let differs = written.as_ref() != Some(&wanted);",
+        breaks: &["I22"],
+    },
+    Fault {
+        name: "the_file_is_written_before_the_store_is_begun",
+        file: MERGE,
+        text: "if !documents.is_begun() {",
+        instead: "if false {",
+        breaks: &["I20"],
+    },
+    Fault {
+        name: "a_dry_run_writes_the_file",
+        file: MERGE,
+        text: "if differs && config.policy.dry_run {",
+        instead: "if false {",
+        breaks: &["I20"],
+    },
+    Fault {
+        name: "the_journal_is_not_synced",
+        file: JOURNAL,
+        text: "self.file.append(lines).await?;\n        self.file.sync().await",
+        instead: "self.file.append(lines).await",
+        breaks: &["I10"],
+    },
+    Fault {
+        name: "a_delivery_is_answered_before_it_is_on_record",
+        file: WEBHOOK,
+        text: r"    if let Err(error) = app.journal.take(&entry(&delivery, now)).await {
+        app.deliveries().deferred.fetch_add(1, Ordering::Relaxed);
+        return Err(ApiError::Journal(error));
+    }",
+        instead: r"    let (journal, entry) = (app.journal.clone(), entry(&delivery, now));
+    tokio::spawn(async move { journal.take(&entry).await });",
+        breaks: &["I10"],
+    },
+    Fault {
+        name: "a_resolved_alert_in_a_delivery_gives_its_host_back",
+        file: WEBHOOK,
+        text: "    note_unmatched(&app, &delivery, now);\n    debug!",
+        instead: r#"    for alert in delivery.alerts.iter().filter(|alert| !alert.firing) {
+        let host: satellite_core::HostName = alert.labels["host"].parse().unwrap();
+        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
+        let document = desk.read().hosts.get(&host).cloned();
+        if let Some(mut document) = document {
+            document.causes.clear();
+            desk.commit(&crate::ledger::Batch::of_host(&host, &document)).await.ok();
+        }
+    }
+    note_unmatched(&app, &delivery, now);
+    debug!"#,
+        breaks: &["I15", "I34"],
+    },
+    Fault {
+        name: "a_command_is_answered_before_it_is_written",
+        file: EVENTS,
+        text: "desk.commit(&Batch::of_host(host, &document)).await.map_err(ApiError::Store)?;",
+        instead: r"drop(desk);
+    let (later, name, written) = (app.clone(), host.clone(), document.clone());
+    tokio::spawn(async move {
+        let Ok(desk) = later.ledger.desk().await else { return };
+        desk.commit(&Batch::of_host(&name, &written)).await.ok();
+    });
+    let desk = app.ledger.desk().await.map_err(ApiError::Store)?;",
+        breaks: &["I6"],
+    },
+    Fault {
+        name: "alerts_are_not_read_again_before_a_host_goes",
+        file: RECONCILE,
+        text: "if plan.takes_off() && !alerts_were_read_again {",
+        instead: "if false {",
+        breaks: &["I18"],
+    },
+    Fault {
+        name: "a_plan_is_written_over_what_a_person_said_meanwhile",
+        file: RECONCILE,
+        text: r"        let desk = self.ledger.desk().await;
+        let plan = {",
+        instead: r"        let early = {
+            let documents = self.ledger.read();
+            let now = self.clock.now();
+            plan::plan(facts, documents.state(), &config.policy, memory, now)
+        };
+        let desk = self.ledger.desk().await;
+        let plan = if !early.takes_off() { early } else {",
+        breaks: &["I6", "I34"],
+    },
+    Fault {
+        name: "what_a_round_has_watched_is_forgotten",
+        file: RECONCILE,
+        text: "*memory = plan.memory.clone();",
+        instead: "*memory = Memory::default();",
+        breaks: &["I37"],
+    },
+    Fault {
+        name: "an_alertmanager_that_is_silent_is_left_out",
+        file: GATHER,
+        text:
+            "let ask = |url| self.sources.alertmanager(url).map(move |answer| (shown(url), answer));
+        join_all(config.alertmanagers.iter().map(ask)).await.into_iter().collect()",
+        instead:
+            "let ask = |url| self.sources.alertmanager(url).map(move |answer| (shown(url), answer));
+        let answers = join_all(config.alertmanagers.iter().map(ask)).await;
+        answers.into_iter().filter(|(_, answer)| answer.is_ok()).collect()",
+        breaks: &["I16"],
+    },
+    Fault {
+        name: "after_a_failed_write_the_store_is_not_read_again",
+        file: LEDGER,
+        text: "if !self.in_doubt.load(Ordering::Relaxed) {",
+        instead: "if true {",
+        breaks: &["I6", "I22", "I34", "I37"],
+    },
+    Fault {
+        name: "a_store_that_cannot_be_read_after_a_failed_write_is_written_all_the_same",
+        file: LEDGER,
+        text: "self.settle().await?;",
+        instead: "self.settle().await.ok();",
+        breaks: &["I6", "I22", "I34", "I37"],
+    },
+    Fault {
+        name: "waits_run_on_the_wall_clock",
+        file: CLOCK,
+        text: "Now { wall, uptime: self.started.elapsed() }",
+        instead: "let since = wall.as_second() - 1_799_990_000;
+        Now { wall, uptime: std::time::Duration::from_secs(since.unsigned_abs()) }",
+        breaks: &["I15", "I19"],
+    },
+];
