@@ -53,7 +53,7 @@ pub(super) async fn show(State(app): State<App>) -> Markup {
                 (figures(&status))
                 div.columns {
                     main { (special_hosts(&app, now)) (transitions(&app)) }
-                    aside { (sources(&status, now)) (unmatched(&status)) }
+                    aside { (sources(&status, now)) (unmatched(&status)) (unlistable(&status)) }
                 }
                 footer {
                     a href="/api/v1/status" { "status" } a href="/api/v1/hosts" { "hosts" }
@@ -357,6 +357,19 @@ fn unmatched(status: &Status) -> Markup {
                         strong { (alert.alertname) } small { "names " code { (alert.host) }
                         @if let Some(near) = &alert.near_miss { "; is it " code { (near) } "?" } }
                     }
+                } }
+            }
+        }
+    }
+}
+
+fn unlistable(status: &Status) -> Markup {
+    html! {
+        @if !status.unlistable.is_empty() {
+            section {
+                h2 { "Agents whose names cannot be listed" }
+                ul.sources { @for hostname in status.unlistable.iter().take(HOSTS_SHOWN) {
+                    li.warn { strong { (hostname) } small { "is no host name: it gets no offers" } }
                 } }
             }
         }

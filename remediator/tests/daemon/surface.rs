@@ -44,9 +44,14 @@ async fn an_agent_whose_name_cannot_be_listed_is_shown_and_counted() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
     assert_eq!(remediator.metric("satellite_hosts_unlistable").await, Some(0.0));
+    assert!(!remediator.get("/").await.text.contains("cannot be listed"));
     world.peers.master.lists(&["h1.lab", "h2_lab", "-h3"]);
     remediator.wait_for_metric("satellite_hosts_unlistable", 2.0).await;
     assert_eq!(remediator.status().await["unlistable"], json!(["-h3", "h2_lab"]));
+    let page = remediator.get("/").await.text;
+    for part in ["cannot be listed", "-h3", "h2_lab"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
 }
 
 #[tokio::test]
