@@ -122,6 +122,9 @@ pub(super) async fn show(State(app): State<App>) -> Json<Status> {
 /// The status as it is now.
 pub(super) fn status(app: &App) -> Status {
     let (config, report) = (app.config(), app.report());
+    // Read in a statement of its own: a lock held on to through the rest, which reads
+    // again, would wait for ever for a writer that waits for it.
+    let pause = app.ledger.read().automation.pause.clone();
     Status {
         cluster: config.cluster.clone(),
         leader: true,
@@ -131,7 +134,7 @@ pub(super) fn status(app: &App) -> Status {
         budget: budget(&report.budget, &config),
         holds: holds(&report),
         storm: storm(&report.storm),
-        pause: app.ledger.read().automation.pause.clone(),
+        pause,
         dry_run: config.policy.dry_run,
         unmatched: unmatched(app, &report),
         unlistable: report.unlistable.iter().cloned().collect(),
