@@ -15,7 +15,7 @@ use satellite_config::Config;
 use satellite_core::{
     Facts, HostName, Memory, Plan,
     document::{Record, What},
-    plan::{self, Blindness, Budget, HoldStatus, Outlook, StormStatus, Unmatched},
+    plan::{self, Blindness, Block, Budget, HoldStatus, Outlook, StormStatus, Unmatched},
 };
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use serde_json::json;
@@ -80,6 +80,20 @@ impl Report {
         self.at?;
         let is_stale = documents.was_written_after(self.revision, host);
         (!is_stale).then(|| self.outlooks.get(host).cloned().unwrap_or_default())
+    }
+
+    /// The hosts that automation has given up: they fell sick too often, and wait for
+    /// a person. As with an outlook, only where the document is still the same.
+    pub(crate) fn given_up<'a>(
+        &'a self,
+        documents: &'a Documents,
+    ) -> impl Iterator<Item = &'a HostName> {
+        let is_given_up = |outlook: &Outlook| {
+            outlook.blocked_by.iter().any(|block| matches!(block, Block::GaveUp { .. }))
+        };
+        let is_fresh = |host: &HostName| !documents.was_written_after(self.revision, host);
+        let given_up = self.outlooks.iter().filter(move |(_, outlook)| is_given_up(outlook));
+        given_up.map(|(host, _)| host).filter(move |host| is_fresh(host))
     }
 }
 

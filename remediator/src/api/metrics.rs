@@ -12,6 +12,7 @@ use satellite_core::{
 use satellite_toolkit::exposition::{self, Families, Family, Format, Kind, Labels};
 
 use super::{App, status};
+use crate::ledger::Documents;
 
 /// Shows every series.
 pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -59,7 +60,16 @@ fn host_families(app: &App) -> Vec<Family> {
             off.push(labels, 1.0);
         }
     }
-    vec![hosts, off, transitions(app)]
+    vec![hosts, off, given_up(app, &documents), transitions(app)]
+}
+
+fn given_up(app: &App, documents: &Documents) -> Family {
+    let help = "1 for each host that fell sick too often and waits for a person; otherwise absent";
+    let mut family = Family::new("satellite_host_given_up", help, Kind::Gauge);
+    for host in app.report().given_up(documents) {
+        family.push(Labels::new([("host", host.as_str())]), 1.0);
+    }
+    family
 }
 
 /// Every rule that can put a host off is there from the start.

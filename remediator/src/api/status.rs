@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use jiff::Timestamp;
 use satellite_config::Config;
 use satellite_core::{
-    Verdict,
+    HostName, Verdict,
     document::Pause,
     plan::{Budget, StormStatus},
 };
@@ -28,6 +28,8 @@ pub(super) struct Status {
     pub(super) storm: Option<StormView>,
     pub(super) pause: Option<Pause>,
     pub(super) dry_run: bool,
+    /// Hosts that fell sick too often and wait for a person.
+    pub(super) given_up: Vec<HostName>,
     pub(super) unmatched: Vec<UnmatchedView>,
     /// What agents registered with that cannot stand in a whitelist.
     pub(super) unlistable: Vec<String>,
@@ -124,7 +126,11 @@ pub(super) fn status(app: &App) -> Status {
     let (config, report) = (app.config(), app.report());
     // Read in a statement of its own: a lock held on to through the rest, which reads
     // again, would wait for ever for a writer that waits for it.
-    let pause = app.ledger.read().automation.pause.clone();
+    let (pause, given_up) = {
+        let documents = app.ledger.read();
+        let given_up = report.given_up(&documents).cloned().collect();
+        (documents.automation.pause.clone(), given_up)
+    };
     Status {
         cluster: config.cluster.clone(),
         leader: true,
@@ -136,6 +142,7 @@ pub(super) fn status(app: &App) -> Status {
         storm: storm(&report.storm),
         pause,
         dry_run: config.policy.dry_run,
+        given_up,
         unmatched: unmatched(app, &report),
         unlistable: report.unlistable.iter().cloned().collect(),
         whitelist: whitelist(app, &config),

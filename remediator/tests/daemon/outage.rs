@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{
     peers::{check_failed, labels},
+    remediator::eventually,
     world::{HOSTS, World},
 };
 
@@ -81,6 +82,49 @@ async fn a_healed_host_comes_back_on_evidence_only() {
     let transitions = host["transitions"].as_array().unwrap();
     let whats: Vec<_> = transitions.iter().map(|it| it["what"].as_str().unwrap()).collect();
     assert_eq!(whats[whats.len() - 2..], ["off", "on"]);
+}
+
+#[tokio::test]
+async fn i30_a_host_that_automation_has_given_up_is_told_until_a_person_says_on() {
+    let world = World::new().await;
+    world.configure(|config| config.replace("policy:", "policy:\n  relapse: { give_up_after: 1 }"));
+    let remediator = world.start_ready().await;
+    let sick = check_failed("h1.lab");
+    let given_up = r#"satellite_host_given_up{host="h1.lab"}"#;
+    world.fire(&sick);
+    world.wait_for_whitelist(&WITHOUT_H1).await;
+    world.heal(&sick);
+    world.wait_for_whitelist(&HOSTS).await;
+    remediator.rounds(2).await;
+    assert_eq!(remediator.metric(given_up).await, None, "once is no relapse");
+    assert_eq!(remediator.status().await["given_up"], json!([]));
+
+    world.fire(&sick);
+    world.wait_for_whitelist(&WITHOUT_H1).await;
+    remediator.wait_for_metric(given_up, 1.0).await;
+    world.heal(&sick);
+    // All else that kept it off goes away; this does not.
+    eventually(async || {
+        let blocks = remediator.host("h1.lab").await["blocked_by"].clone();
+        let said = blocks[0].as_str().unwrap_or_default();
+        let is_alone = blocks.as_array().unwrap().len() == 1;
+        let is_it = is_alone && said.contains("until a person says otherwise");
+        if is_it { Ok(()) } else { Err(blocks.to_string()) }
+    })
+    .await;
+    remediator.kill().await;
+    let remediator = world.start_ready().await;
+    remediator.wait_for_metric(given_up, 1.0).await;
+    assert_eq!(remediator.status().await["given_up"], json!(["h1.lab"]));
+    assert!(remediator.get("/").await.text.contains("until a person says otherwise"));
+
+    let said = json!({"state": "on", "reason": "new disk"});
+    assert_eq!(remediator.put("/api/v1/hosts/h1.lab/events/e", &said).await.status, 201);
+    assert_eq!(remediator.metric(given_up).await, None);
+    remediator.rounds(2).await;
+    assert_eq!(remediator.metric(given_up).await, None);
+    assert_eq!(remediator.status().await["given_up"], json!([]));
+    world.wait_for_whitelist(&HOSTS).await;
 }
 
 #[tokio::test]
