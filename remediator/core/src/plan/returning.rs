@@ -199,7 +199,9 @@ impl<'a> Round<'a> {
 
     fn judge_min_off(&mut self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) {
         let relapse = self.policy.relapse;
-        let relapses = document.relapses(relapse.within, self.now.wall);
+        // As of its last off: time alone does not end what a person has to.
+        let as_of = document.off_since.unwrap_or(self.now.wall);
+        let relapses = document.relapses(relapse.within, as_of);
         if relapses >= relapse.give_up_after && document.alert_causes().next().is_some() {
             return outlook.block(Block::GaveUp { relapses });
         }

@@ -28,6 +28,19 @@ fn i30_a_host_that_relapses_too_often_stays_off_until_a_person_says_otherwise() 
 }
 
 #[test]
+fn i30_time_alone_does_not_end_what_a_person_has_to() {
+    let mut world = World::of_hosts(4);
+    world.policy.relapse.give_up_after = 2;
+    relapse(&mut world, "h1");
+    relapse(&mut world, "h1");
+    world.lose("h1");
+    world.heal("h1");
+    world.pass(3 * 86_400);
+    assert!(world.is_off("h1"));
+    assert_blocked!(world, "h1", Block::GaveUp { .. });
+}
+
+#[test]
 fn i30_offs_of_long_ago_do_not_count() {
     let mut world = World::of_hosts(4);
     world.policy.relapse.give_up_after = 1;
