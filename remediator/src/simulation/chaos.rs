@@ -368,6 +368,7 @@ fn elect(world: &mut World) {
 fn jump(world: &mut World) {
     let seconds = world.dice.i64(-1800..=3600);
     world.clock_error += seconds * 1000;
+    world.oracle.clock_jumped();
     world.note(format_args!("the clock jumps by {seconds} s"));
 }
 

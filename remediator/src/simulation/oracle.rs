@@ -9,7 +9,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     path::Path,
-    time::Duration,
 };
 
 use http::StatusCode;
@@ -67,8 +66,9 @@ pub(super) struct Oracle {
     held_since: Option<Millis>,
     /// The hosts that the leading master lists, and which of them it offers.
     agents: Option<BTreeMap<String, bool>>,
-    /// When automation took hosts off, by the remediator's clock.
-    offs: Vec<Timestamp>,
+    /// When automation took hosts off since the clock last jumped: the hourly rate is
+    /// kept by the time of day, over restarts.
+    offs: Vec<Millis>,
     off_at: BTreeMap<HostName, Millis>,
     dismissed_at: Option<Millis>,
     /// What people have said and not been answered.
@@ -124,6 +124,10 @@ impl Oracle {
         // Whom nobody has answered, nobody will.
         self.commands.clear();
         self.carried_out.clear();
+    }
+
+    pub(super) fn clock_jumped(&mut self) {
+        self.offs.clear();
     }
 
     pub(super) fn edited_by_hand(&mut self, content: Vec<u8>) {
@@ -430,10 +434,9 @@ impl World {
 
     /// After automation took hosts off.
     fn check_budget(&mut self, offs: &[HostName]) {
-        let wall = self.wall();
-        self.oracle.offs.extend(std::iter::repeat_n(wall, offs.len()));
-        let an_hour_ago = wall - Duration::from_secs(3600);
-        let recent = |off: &&Timestamp| **off > an_hour_ago && **off <= wall;
+        let now = self.now;
+        self.oracle.offs.extend(std::iter::repeat_n(now, offs.len()));
+        let recent = |off: &&Millis| now - **off < 60 * MINUTE - SECOND;
         let in_the_hour = self.oracle.offs.iter().filter(recent).count();
         let agents = self.oracle.agents.clone().unwrap_or_default();
         let is_away = |host: &HostName, document: &HostDocument| {
