@@ -136,9 +136,9 @@ impl HostDocument {
     /// has been set back.
     #[must_use]
     pub fn latest(&self) -> Timestamp {
-        let last = self.transitions.last().map(|record| record.time);
         let events = self.manual_events.values().map(|event| event.time);
-        events.chain(last).chain([self.first_seen, self.listing.since]).max().unwrap_or_default()
+        let told = events.chain(self.transitions.last().map(|record| record.time));
+        told.fold(self.first_seen.max(self.listing.since), Timestamp::max)
     }
 
     /// Whether a leading master has ever listed an agent of this name.

@@ -37,7 +37,13 @@ impl Merge {
         if self.hosts.is_empty() {
             return format!("{PLACEHOLDER}\n");
         }
-        self.hosts.iter().flat_map(|host| [host.as_str(), "\n"]).collect()
+        let length = self.hosts.iter().map(|host| host.as_str().len() + 1).sum();
+        let mut file = String::with_capacity(length);
+        for host in &self.hosts {
+            file.push_str(host.as_str());
+            file.push('\n');
+        }
+        file
     }
 }
 
@@ -54,12 +60,18 @@ pub fn merge(
     now: Timestamp,
 ) -> Merge {
     let is_on = |document: &HostDocument| document.verdict() == Verdict::On;
-    let mut hosts: BTreeSet<HostName> =
-        documents.iter().filter(|(_, it)| is_on(it)).map(|(host, _)| host.clone()).collect();
-    let inventory = || documents.values().filter(|it| in_inventory(it, policy, now));
-    let on = inventory().filter(|it| is_on(it)).count();
+    let (mut hosts, mut inventory, mut on) = (Vec::with_capacity(documents.len()), 0, 0);
+    for (host, document) in documents {
+        let (is_on, counts) = (is_on(document), in_inventory(document, policy, now));
+        inventory += usize::from(counts);
+        on += usize::from(counts && is_on);
+        if is_on {
+            hosts.push(host.clone());
+        }
+    }
+    let mut hosts = BTreeSet::from_iter(hosts);
     let mut kept = BTreeSet::new();
-    if on < policy.min_hosts.floor(inventory().count()) {
+    if on < policy.min_hosts.floor(inventory) {
         let by_automation = |host: &HostName| {
             documents.get(host).is_some_and(|it| !is_on(it) && it.ruling_event().is_none())
         };

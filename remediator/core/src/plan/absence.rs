@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     Block, Known, Round,
-    sightings::{Sighting, Sightings, by_alert},
+    sightings::{OfHost, Sighting, Sightings, by_alert, of_alert},
 };
 use crate::{
     facts::{Alertmanager, Answer},
@@ -213,28 +213,25 @@ impl<'a> Round<'a> {
     /// Notes what each Alertmanager shows of every alert whose absence matters
     /// or may come to matter.
     pub(super) fn remember_alerts(&mut self, special: &[Known<'a>], sightings: &Sightings<'a>) {
-        for (host, of_host) in &sightings.by_host {
-            for (alertname, alert) in by_alert(&of_host.shown) {
-                self.remember_alert(AlertKey::of_host(host, alertname), alert);
-            }
-        }
-        for (key, shown) in &sightings.holding {
-            self.remember_alert(key.clone(), shown);
-        }
-        let causes = special.iter().flat_map(|known| {
-            let causes = self.document_of(known).alert_causes();
-            causes.map(|(_, _, evidence)| AlertKey::of_host(&known.host, &evidence.alertname))
+        let shown = sightings.by_host.iter().flat_map(|OfHost { known, shown }| {
+            by_alert(shown).map(|(name, alert)| (AlertKey::of_host(&known.host, name), alert))
+        });
+        let holding = sightings.holding.iter().map(|(key, shown)| (key.clone(), &shown[..]));
+        let gone_causes = special.iter().flat_map(|known| {
+            let shown = sightings.of_host(&known.host);
+            let names = self.document_of(known).alert_causes().map(|(_, _, it)| &it.alertname);
+            let gone = names.filter(|name| of_alert(shown, name).is_empty());
+            gone.map(|name| (AlertKey::of_host(&known.host, name), &[][..]))
         });
         let holds = self.automation.holds.iter();
         let holds = holds.map(|it| AlertKey::of_hold(&it.rule, &it.alertname));
-        let known = |key: &AlertKey| self.memory.alerts.contains_key(key);
-        let unseen: Vec<AlertKey> = causes.chain(holds).filter(|key| !known(key)).collect();
-        for key in unseen {
-            self.remember_alert(key, &[]);
-        }
+        let gone_holds = holds.filter(|key| !sightings.holding.contains_key(key));
+        let gone_holds = gone_holds.map(|key| (key, &[][..]));
+        let tracked = holding.chain(gone_holds).chain(shown).chain(gone_causes);
+        self.memory.alerts = tracked.map(|(key, shown)| self.watched(key, shown)).collect();
     }
 
-    fn remember_alert(&mut self, key: AlertKey, sightings: &[Sighting<'_>]) {
+    fn watched(&self, key: AlertKey, sightings: &[Sighting<'_>]) -> (AlertKey, Watched) {
         let former = self.former_memory.alerts.get(&key);
         let shown = former.map_or(Vec::new(), |former| former.shown.clone());
         let mut watched = Watched { shown, ..Watched::default() };
@@ -250,7 +247,7 @@ impl<'a> Round<'a> {
                 watched.note(url, Shown { gone_at, ..shown });
             }
         }
-        self.memory.alerts.insert(key, watched);
+        (key, watched)
     }
 
     /// Whether an alert is there of which this is `shown`, for a cause or hold that

@@ -25,8 +25,8 @@ pub(super) const MAX_SCRAPE_AGE: Duration = Duration::from_secs(120);
 /// What one Prometheus that answers has to say, sorted once in a round: every
 /// host that is off asks.
 pub(super) struct Witness<'a> {
-    /// What is pending or firing, by host.
-    pub(super) complaints: BTreeMap<&'a str, Vec<&'a ActiveAlert>>,
+    /// What is pending or firing, sorted by the host that it names.
+    complaints: Vec<(&'a str, &'a ActiveAlert)>,
     /// Its rules by the name of their alerts; several may share one.
     by_name: BTreeMap<&'a str, Vec<&'a AlertingRule>>,
     /// Why the rules that may take a host off or hold cannot be relied upon.
@@ -37,12 +37,11 @@ pub(super) struct Witness<'a> {
 
 impl<'a> Witness<'a> {
     fn of(answer: &'a Prometheus, policy: &Policy) -> Self {
-        let mut complaints: BTreeMap<&str, Vec<&ActiveAlert>> = BTreeMap::new();
-        for active in &answer.active {
-            if let Some(host) = active.labels.get(&policy.host_label) {
-                complaints.entry(host.as_str()).or_default().push(active);
-            }
-        }
+        let named = |active: &'a ActiveAlert| {
+            active.labels.get(&policy.host_label).map(|host| (host.as_str(), active))
+        };
+        let mut complaints: Vec<_> = answer.active.iter().filter_map(named).collect();
+        complaints.sort_by_key(|(host, _)| *host);
         let mut by_name: BTreeMap<&str, Vec<&AlertingRule>> = BTreeMap::new();
         for rule in &answer.rules {
             by_name.entry(&rule.name).or_default().push(rule);
@@ -55,6 +54,13 @@ impl<'a> Witness<'a> {
         });
         let fault = none.or_else(|| concerned.clone().find_map(|rule| works(rule).err()));
         Self { complaints, by_name, fault, latest }
+    }
+
+    /// What is pending or firing of one host.
+    pub(super) fn complaints_of(&self, host: &str) -> impl Iterator<Item = &'a ActiveAlert> {
+        let begin = self.complaints.partition_point(|(it, _)| *it < host);
+        let of_host = self.complaints[begin..].iter().take_while(move |(it, _)| *it == host);
+        of_host.map(|(_, active)| *active)
     }
 
     /// Whether all that could complain of the host works and has looked since `well`.
@@ -158,20 +164,18 @@ impl<'a> Round<'a> {
         host: &HostName,
         document: &HostDocument,
     ) -> Result<(), String> {
-        let name = |active: &ActiveAlert| active.labels.get("alertname").cloned();
-        let complains = |active: &ActiveAlert| {
-            let name = name(active);
+        let name = |active: &'a ActiveAlert| active.labels.get("alertname");
+        let complains = |active: &&'a ActiveAlert| {
             let mut causes = document.alert_causes().map(|(_, _, evidence)| &evidence.alertname);
             is_remediated(&active.labels)
                 || self.policy.accused(&active.labels).is_some()
-                || causes.any(|cause| Some(cause) == name.as_ref())
+                || causes.any(|cause| Some(cause) == name(active))
         };
         let witness = self.witnesses.get(url);
-        let mut of_host =
-            witness.and_then(|it| it.complaints.get(host.as_str())).into_iter().flatten();
-        of_host.find(|active| complains(active)).map_or(Ok(()), |active| {
+        let mut of_host = witness.into_iter().flat_map(|it| it.complaints_of(host.as_str()));
+        of_host.find(complains).map_or(Ok(()), |active| {
             let state = if active.firing { "firing" } else { "pending" };
-            Err(format!("has {} {state}", name(active).unwrap_or_else(|| "an alert".into())))
+            Err(format!("has {} {state}", name(active).map_or("an alert", String::as_str)))
         })
     }
 }

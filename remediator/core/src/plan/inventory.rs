@@ -40,7 +40,7 @@ fn entries<'a>(mesos: &'a Mesos) -> Vec<Entry<'a>> {
     let registered = mesos.registered.iter().map(|agent| entry(agent, false));
     let recovered = mesos.recovered.iter().map(|agent| entry(agent, true));
     let mut entries: Vec<Entry<'_>> = registered.chain(recovered).collect();
-    entries.sort_by_key(|entry| (entry.hostname, entry.is_recovered));
+    entries.sort_unstable_by_key(|entry| entry.hostname);
     entries
 }
 

@@ -3,7 +3,7 @@
 //! Candidates are taken in the order in which their alerts began, so that a
 //! budget goes to those who have been sick the longest.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -32,6 +32,7 @@ impl<'a> Round<'a> {
     pub(super) fn judge_leaving(&mut self, sightings: &Sightings<'a>) {
         let mut candidates = self.candidates(sightings);
         candidates.sort_by_key(|candidate| (candidate.since, candidate.host));
+        let mut outlooks = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             let mut outlook = self.outlooks.remove(candidate.host).unwrap_or_default();
             let ready = self.ready(&candidate, &mut outlook);
@@ -41,8 +42,9 @@ impl<'a> Round<'a> {
             {
                 self.take_off(&candidate, rule, &sighting);
             }
-            self.outlooks.insert(candidate.host.clone(), outlook);
+            outlooks.push((candidate.host.clone(), outlook));
         }
+        self.outlooks.append(&mut BTreeMap::from_iter(outlooks));
     }
 
     fn candidates<'s>(&self, sightings: &'s Sightings<'a>) -> Vec<Candidate<'s, 'a>> {
@@ -53,7 +55,7 @@ impl<'a> Round<'a> {
             let is_on = document.verdict() == Verdict::On;
             is_on.then_some(Candidate { host: &known.host, document, since, shown })
         };
-        sightings.by_host.values().filter_map(candidate).collect()
+        sightings.by_host.iter().filter_map(candidate).collect()
     }
 
     /// The first alert of the candidate that has fired for long enough, if no

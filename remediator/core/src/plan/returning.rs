@@ -30,14 +30,15 @@ pub(super) struct OffSince {
 impl<'a> Round<'a> {
     /// Judges every host that is not simply on.
     pub(super) fn judge_returning(&mut self, special: &[Known<'a>], sightings: &Sightings<'a>) {
-        for known in special {
+        let judge = |known: &Known<'a>| {
             let shown = sightings.of_host(&known.host);
             let mut outlook = Outlook::default();
             self.note_causes(known, shown);
             self.expire_events(known, shown, &mut outlook);
             self.give_back(known, shown, &mut outlook);
-            self.outlooks.insert(known.host.clone(), outlook);
-        }
+            (known.host.clone(), outlook)
+        };
+        self.outlooks = special.iter().map(judge).collect();
     }
 
     /// On a host that is off already, an alert becomes a cause without gates.

@@ -20,7 +20,8 @@ use crate::{
 /// The alerts of one round that concern somebody.
 #[derive(Default)]
 pub(super) struct Sightings<'a> {
-    pub(super) by_host: BTreeMap<HostName, OfHost<'a>>,
+    /// By host, sorted.
+    pub(super) by_host: Vec<OfHost<'a>>,
     /// Of each alert by which a rule holds, who shows it.
     pub(super) holding: BTreeMap<AlertKey, Vec<Sighting<'a>>>,
     /// Alerts that a rule acts upon and that name no known host.
@@ -64,7 +65,8 @@ impl Sighting<'_> {
 impl<'a> Sightings<'a> {
     /// Everything that is shown of one host, in the order of [`OfHost`].
     pub(super) fn of_host(&self, host: &HostName) -> &[Sighting<'a>] {
-        self.by_host.get(host).map_or(&[], |of_host| &of_host.shown)
+        let at = self.by_host.binary_search_by(|it| it.known.host.cmp(host));
+        at.map_or(&[], |at| &self.by_host[at].shown)
     }
 }
 
@@ -123,7 +125,7 @@ pub(super) fn sort<'a>(round: &Round<'a>) -> Sightings<'a> {
             let concerns = |it: &Sighting<'_>| it.rule.is_some() || causes(document, it.alertname);
             let shown: Vec<_> = shown.filter(concerns).collect();
             if !shown.is_empty() {
-                sightings.by_host.insert(known.host.clone(), OfHost { known, shown });
+                sightings.by_host.push(OfHost { known, shown });
             }
         } else {
             let unmatched = shown.filter(|sighting| sighting.rule.is_some());
@@ -180,8 +182,7 @@ pub(super) fn evidence(round: &Round<'_>, sighting: &Sighting<'_>) -> Evidence {
     let value = round
         .witnesses
         .values()
-        .filter_map(|witness| witness.complaints.get(host))
-        .flatten()
+        .flat_map(|witness| witness.complaints_of(host))
         // Alertmanager may know labels that Prometheus adds on its way out.
         .find(|active| {
             active.labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value))

@@ -4,7 +4,7 @@
 //! One pass over the documents counts these and sets the others aside, so that
 //! the steps that follow look at few hosts and not at all of them again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Budget, Known, Round};
 use crate::{
@@ -23,7 +23,7 @@ pub(super) struct Stock {
 
 impl Stock {
     /// Notes that a host with these attribute values is away.
-    pub(super) fn note_away(&mut self, groups: &BTreeSet<(&str, &str)>) {
+    pub(super) fn note_away(&mut self, groups: &[(&str, &str)]) {
         self.budget.away += 1;
         for &(attribute, value) in groups {
             let values = self.away_by_attribute.entry(attribute.to_owned()).or_default();
@@ -84,13 +84,15 @@ impl<'a> Round<'a> {
     }
 
     /// The attribute values of the host that a limit is set for.
-    pub(super) fn limited_groups<'d>(
-        &self,
-        document: &'d HostDocument,
-    ) -> BTreeSet<(&'d str, &'d str)> {
+    pub(super) fn limited_groups<'d>(&self, document: &'d HostDocument) -> Vec<(&'d str, &'d str)> {
         let attributes = document.agents.iter().flat_map(|agent| &agent.attributes);
         let limited = attributes.filter(|(name, _)| self.policy.per_attribute.contains_key(*name));
-        limited.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+        let mut groups: Vec<_> =
+            limited.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        // Several agents of one host may share a value.
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
     pub(super) fn is_in_inventory(&self, document: &HostDocument) -> bool {

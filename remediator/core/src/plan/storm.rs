@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::{
     Block, Known, Round,
-    sightings::{Sighting, Sightings},
+    sightings::{OfHost, Sighting, Sightings},
 };
 use crate::{
     document::Verdict,
@@ -64,14 +64,6 @@ impl StormStatus {
     }
 }
 
-/// A host that is sick now.
-struct Sick<'a> {
-    /// `None` where it has no document: Prometheus may scrape more than there is.
-    known: Option<Known<'a>>,
-    /// How long ago it fell sick as far as its alerts tell.
-    ago: Duration,
-}
-
 impl<'a> Round<'a> {
     /// Begins or ends a storm.
     pub(super) fn judge_storm(&mut self, sightings: &Sightings<'a>) {
@@ -107,33 +99,34 @@ impl<'a> Round<'a> {
         };
     }
 
-    /// Keeps who is sick, and who fell sick lately. A host that was off before it
-    /// fell sick takes no part: nothing would be done to it.
+    /// Keeps who is sick, and who fell sick lately.
     fn note_sick(&mut self, sightings: &Sightings<'a>) {
-        let within = self.policy.storm.within;
-        let mut fell_sick = self.former_memory.fell_sick.clone();
-        for (host, Sick { known, ago }) in self.sick_hosts(sightings) {
-            let was_sick = self.former_memory.sick.contains(&host);
-            let document = known.as_ref().map(|known| self.document_of(known));
-            let could_go = document.is_some_and(|document| {
-                document.verdict() == Verdict::On && self.is_in_inventory(document)
-            });
-            // What began long before this process did is no news.
-            if !was_sick && could_go && ago < within {
-                fell_sick.insert(host.clone(), self.now.uptime.saturating_sub(ago));
-            }
-            if was_sick || could_go {
+        self.memory.fell_sick = self.former_memory.fell_sick.clone();
+        let by_alert = sightings.by_host.iter().filter_map(|OfHost { known, shown }| {
+            let shown = shown.iter().filter(|it| it.rule.is_some() && !it.is_suppressed());
+            // By the clock of who shows it: ours may be wrong by hours.
+            let ago = |it: &Sighting<'_>| since(it.alert.starts_at, it.seen);
+            let ago = shown.map(ago).max()?;
+            let counts = self.counts_as_sick(&known.host, Some(known), ago);
+            counts.then(|| known.host.clone())
+        });
+        self.memory.sick = by_alert.collect();
+        for host in self.silent_hosts() {
+            let known = self.known(host.as_str());
+            if !self.memory.sick.contains(&host)
+                && self.counts_as_sick(&host, known.as_ref(), Duration::ZERO)
+            {
                 self.memory.sick.insert(host);
             }
         }
         let in_storm = self.automation.storm_since.is_some();
         let dismissed = self.note_dismissal();
-        fell_sick.retain(|_, fell| {
-            let ago = self.now.uptime.saturating_sub(*fell);
+        let (within, now) = (self.policy.storm.within, self.now.uptime);
+        self.memory.fell_sick.retain(|_, fell| {
+            let ago = now.saturating_sub(*fell);
             // While it lasts, a storm keeps all who took part, to be told.
             (in_storm || ago < within) && dismissed.is_none_or(|dismissed| ago < dismissed)
         });
-        self.memory.fell_sick = fell_sick;
     }
 
     /// Remembers when a person said that automation should go on, and returns how
@@ -154,23 +147,26 @@ impl<'a> Round<'a> {
         seen.map(|seen| self.now.uptime.saturating_sub(seen))
     }
 
-    /// Who is sick now.
-    fn sick_hosts(&self, sightings: &Sightings<'a>) -> BTreeMap<HostName, Sick<'a>> {
-        let mut sick = BTreeMap::new();
-        for (host, of_host) in &sightings.by_host {
-            let shown = of_host.shown.iter();
-            let shown = shown.filter(|it| it.rule.is_some() && !it.is_suppressed());
-            // By the clock of who shows it: ours may be wrong by hours.
-            let ago = |it: &Sighting<'_>| since(it.alert.starts_at, it.seen);
-            if let Some(ago) = shown.map(ago).max() {
-                sick.insert(host.clone(), Sick { known: Some(of_host.known.clone()), ago });
-            }
+    /// Whether a host counts that is sick, and notes how long ago it fell so as far
+    /// as its alerts tell. One that was off before takes no part: nothing would be
+    /// done to it.
+    fn counts_as_sick(
+        &mut self,
+        host: &HostName,
+        known: Option<&Known<'a>>,
+        ago: Duration,
+    ) -> bool {
+        let was_sick = self.former_memory.sick.contains(host);
+        let document = known.map(|known| self.document_of(known));
+        let could_go = document.is_some_and(|document| {
+            document.verdict() == Verdict::On && self.is_in_inventory(document)
+        });
+        // What began long before this process did is no news.
+        if !was_sick && could_go && ago < self.policy.storm.within {
+            let fell = self.now.uptime.saturating_sub(ago);
+            self.memory.fell_sick.insert(host.clone(), fell);
         }
-        for host in self.silent_hosts() {
-            let known = self.known(host.as_str());
-            sick.entry(host).or_insert(Sick { known, ago: Duration::ZERO });
-        }
-        sick
+        was_sick || could_go
     }
 
     /// Hosts that no Prometheus can scrape although one tries.
