@@ -1,7 +1,7 @@
 # The commands of the project. Each installs what it needs on Debian 12 (as root,
 # or it prints the apt line) and works in target/ alone.
 
-.PHONY: help demo test test-all
+.PHONY: help demo test test-all bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -14,3 +14,6 @@ test: ## Format, lints, documentation, alerts, unit tests, one real cluster
 
 test-all: ## `make test` and what is too long for it; resumes where it stopped
 	@tests/run.sh test-all
+
+bench: ## How long a decision, a delivery and a command take; asserts nothing
+	@tests/run.sh bench

@@ -7,6 +7,7 @@
 #   tests/run.sh test-all   that, and what takes long. A part that has passed on
 #                           the sources as they are is not run again. The result
 #                           is in $CARGO_TARGET_DIR/test-report.txt
+#   tests/run.sh bench      figures of the release build; nothing depends on them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -164,6 +165,13 @@ case ${1:-} in
     part 'demo on a clean clone' demo_on_a_clean_clone
     summarise
     note "all passed; this report: $report"
+    ;;
+  bench)
+    need_cargo
+    cargo build --release --workspace --bins
+    # All at once, else crates that both need would be built twice, with the
+    # features of one and of all.
+    cargo bench --workspace --bench plan --bench remediator
     ;;
   *)
     sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
