@@ -102,16 +102,25 @@ pub(crate) struct Merger {
     pub(crate) clock: Clock,
 }
 
+/// What this process has left in the file.
+#[derive(Default)]
+struct Last {
+    /// The last list that it wrote, or found to be right.
+    written: Option<String>,
+    /// Whether a power cut would leave it there.
+    is_durable: bool,
+}
+
 impl Merger {
     /// Merges whenever a document changes, every `merge_interval` and after a
     /// reload, until the token is cancelled.
     pub(crate) async fn run(self, token: CancellationToken) {
         let (mut changed, mut config) = (self.ledger.watch(), self.config.clone());
-        let mut written: Option<String> = None;
+        let mut last = Last::default();
         loop {
             changed.mark_unchanged();
             config.mark_unchanged();
-            self.merge(&mut written).await;
+            self.merge(&mut last).await;
             let interval = self.config.borrow().whitelist.merge_interval;
             tokio::select! {
                 biased;
@@ -123,8 +132,8 @@ impl Merger {
         }
     }
 
-    /// One merge. `written` is what this process last left in the file.
-    async fn merge(&self, written: &mut Option<String>) {
+    /// One merge, after what the last one has left.
+    async fn merge(&self, last: &mut Last) {
         let config = Arc::clone(&self.config.borrow());
         let path = &config.whitelist.file;
         let found = match read(self.disk.as_ref(), path).await {
@@ -133,22 +142,23 @@ impl Merger {
             Err(error) => return self.fail(&error),
         };
         // What somebody else wrote into the file is no list that was ever in force.
-        let previous = written.as_ref().or(found.as_ref());
+        let previous = last.written.as_ref().or(found.as_ref());
         let previous = names(previous.map_or("", String::as_str));
         let Some((revision, merge)) = self.wanted(&config.policy, &previous) else { return };
         let wanted = merge.render();
         let differs = found.as_ref() != Some(&wanted);
         if differs && config.policy.dry_run {
-            if *written != Some(wanted.clone()) {
+            if last.written.as_ref() != Some(&wanted) {
                 self.tell_dry_run(found.as_deref().unwrap_or_default(), &wanted);
             }
         } else if differs {
-            let foreign = written.is_some() && *written != found;
+            let foreign = last.written.is_some() && last.written != found;
+            last.is_durable = false;
             if let Err(error) = replace(self.disk.as_ref(), path, &wanted).await {
                 return self.fail(&error);
             }
             self.report(revision, found.as_deref().unwrap_or_default(), &wanted, foreign).await;
-        } else if *written != found && !config.policy.dry_run {
+        } else if !(last.is_durable && last.written == found || config.policy.dry_run) {
             // Whoever wrote it may have died, or failed, before it was durable.
             if let Err(error) = make_durable(self.disk.as_ref(), path).await {
                 return self.fail(&error);
@@ -166,7 +176,7 @@ impl Merger {
             status.kept = merge.kept;
             status.failure = None;
         });
-        *written = Some(wanted);
+        *last = Last { written: Some(wanted), is_durable: true };
         self.readiness.set(MERGE, None);
     }
 

@@ -49,7 +49,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "a_file_that_looks_right_is_taken_for_durable",
         file: MERGE,
-        text: "} else if *written != found && !config.policy.dry_run {",
+        text: "} else if !(last.is_durable && last.written == found || config.policy.dry_run) {",
         instead: "} else if false {",
         breaks: &["I22"],
     },
@@ -57,7 +57,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what_this_process_wrote_is_taken_for_what_is_there",
         file: MERGE,
         text: "let differs = found.as_ref() != Some(&wanted);",
-        instead: "let differs = written.as_ref() != Some(&wanted);",
+        instead: "let differs = last.written.as_ref() != Some(&wanted);",
         breaks: &["I22"],
     },
     Fault {
