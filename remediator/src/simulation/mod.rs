@@ -38,7 +38,7 @@ use satellite_config::Config;
 use self::{life::Failure, oracle::Counts, world::World};
 
 /// Seeds that every change has to survive.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1000;
 
 const CONFIG: &str = r#"
 listen: 127.0.0.1:5001
