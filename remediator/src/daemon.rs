@@ -4,7 +4,7 @@
 //! store and journal, port, tasks. At the end every task is told at once; a round
 //! that has decided something carries it out and puts it on record first.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{
@@ -14,7 +14,7 @@ use futures::{
 use prometheus_client::registry::Registry;
 use satellite_config::Config;
 use satellite_toolkit::{
-    exit::Failure,
+    exit::{Failure, chain},
     lifecycle::{self, Readiness, Reload, Reloader},
     process,
     serve::{self, Limits, ServerMetrics},
@@ -25,14 +25,14 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     Args, api,
     clock::Clock,
     disk::{Disk, OsDisk},
     gather::Observer,
-    journal::Journal,
+    journal::{Journal, Recorded},
     ledger::Ledger,
     merge::{FileStatus, MERGE, Merger},
     reconcile::{FIRST_ROUND, Reconciler, Report},
@@ -103,6 +103,26 @@ async fn open_store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
     Ok(Box::new(ShadowStore::new(store.load().await?)))
 }
 
+/// Opens the journal and puts on record what an earlier process did and died before
+/// it could write down.
+async fn open_journal(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    ledger: &Ledger,
+) -> anyhow::Result<Journal> {
+    let recorded = Recorded::read(disk.as_ref(), folder).await?;
+    let journal = Journal::open(Arc::clone(disk), folder).await?;
+    let missing = recorded.missing(&ledger.read().hosts);
+    if missing.is_empty() {
+        return Ok(journal);
+    }
+    info!(entries = missing.len(), "Putting on record what was done right before the last end");
+    if let Err(error) = journal.append(&missing).await {
+        error!(error = chain(&error), "It is not in the journal yet: it is tried again");
+    }
+    Ok(journal)
+}
+
 /// The sources over the network.
 fn network() -> anyhow::Result<Network> {
     let http = reqwest::Client::builder()
@@ -142,7 +162,7 @@ impl Parts {
     ) -> anyhow::Result<Self> {
         let Outside { store, disk, sources, clock } = outside;
         let ledger = Arc::new(Ledger::load(store).await?);
-        let journal = Journal::open(Arc::clone(&disk), &config.store.path).await?;
+        let journal = open_journal(&disk, &config.store.path, &ledger).await?;
         let readiness = Readiness::new([
             (FIRST_ROUND, "the first round is not over yet"),
             (MERGE, "waits until it is known which hosts there are"),
@@ -240,7 +260,7 @@ impl Daemon {
 }
 
 /// Puts a valid file in force; what cannot change without a restart may not differ.
-fn reload(file: &std::path::Path, current: &watch::Sender<Arc<Config>>) -> Result<(), String> {
+fn reload(file: &Path, current: &watch::Sender<Arc<Config>>) -> Result<(), String> {
     let fresh = satellite_config::load(file).map_err(|problems| problems.join("\n"))?;
     let former = Arc::clone(&current.borrow());
     for (key, same) in [

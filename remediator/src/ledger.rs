@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use satellite_core::{Automation, HostDocument, HostName, Plan, State};
+use satellite_core::{Automation, HostDocument, HostName, Plan, State, document::Record};
 use satellite_toolkit::exit::chain;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tracing::warn;
@@ -57,6 +57,16 @@ impl Documents {
         self.written_in.get(host).is_some_and(|&written| written > revision)
     }
 
+    /// The transitions that led to newer versions of documents than `former` has.
+    fn transitions_after(&self, former: &Self) -> Vec<(HostName, Record)> {
+        let hosts = self.hosts.iter().flat_map(|(host, document)| {
+            let known = former.version(host);
+            let newer = document.transitions.iter().filter(move |it| it.version > Some(known));
+            newer.map(|record| (host.clone(), record.clone()))
+        });
+        hosts.collect()
+    }
+
     /// The version of a host's document; 0 where there is none.
     pub(crate) fn version(&self, host: &HostName) -> u64 {
         self.versions.get(&path_of(host)).copied().unwrap_or(0)
@@ -89,6 +99,9 @@ pub(crate) struct Ledger {
     revision: watch::Sender<u64>,
     /// Whether a write failed: it may still have reached the disk.
     in_doubt: AtomicBool,
+    /// What such a write turned out to have done. Its writer was told that it failed, so
+    /// that nobody has put it on record.
+    belated: std::sync::Mutex<Vec<(HostName, Record)>>,
     /// What was written, counted by whoever wrote it.
     pub(crate) tally: Tally,
 }
@@ -103,6 +116,7 @@ impl Ledger {
             documents: RwLock::new(documents),
             turn: Mutex::new(()),
             in_doubt: AtomicBool::new(false),
+            belated: std::sync::Mutex::default(),
             tally: Tally::default(),
         })
     }
@@ -119,7 +133,11 @@ impl Ledger {
             StoreError::InDoubt { source: Box::new(error) }
         })?;
         let revision = documents.revision;
-        *self.documents.write().expect("no writer of the documents panics") = documents;
+        {
+            let mut known = self.documents.write().expect("no writer of the documents panics");
+            self.belated().extend(documents.transitions_after(&known));
+            *known = documents;
+        }
         self.in_doubt.store(false, Ordering::Relaxed);
         self.revision.send_replace(revision);
         Ok(())
@@ -128,6 +146,16 @@ impl Ledger {
     /// The documents as they are now. Not to be held across an await.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Documents> {
         self.documents.read().expect("no writer of the documents panics")
+    }
+
+    /// The transitions that nobody has put on record, since their write had seemed to
+    /// fail: whoever takes them does.
+    pub(crate) fn take_belated(&self) -> Vec<(HostName, Record)> {
+        std::mem::take(&mut self.belated())
+    }
+
+    fn belated(&self) -> std::sync::MutexGuard<'_, Vec<(HostName, Record)>> {
+        self.belated.lock().expect("nobody panics while holding it")
     }
 
     /// Changes whenever a document did.
@@ -161,7 +189,8 @@ impl Desk<'_> {
 
     /// Writes the batch in one transaction, durably, or none of it.
     pub(crate) async fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
-        let writes = self.writes(batch);
+        let changed = self.changed(batch);
+        let writes = self.writes(batch, &changed);
         if writes.is_empty() {
             return Ok(());
         }
@@ -178,9 +207,9 @@ impl Desk<'_> {
                     None => documents.versions.remove(&path),
                 };
             }
-            for (host, document) in &batch.hosts {
-                documents.hosts.insert((*host).clone(), (*document).clone());
-                documents.written_in.insert((*host).clone(), revision);
+            for (host, document) in changed {
+                documents.written_in.insert(host.clone(), revision);
+                documents.hosts.insert(host.clone(), document);
             }
             for host in &batch.removed {
                 documents.hosts.remove(*host);
@@ -196,17 +225,23 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// What is to be written: a document that is as it was is left alone.
-    fn writes(&self, batch: &Batch<'_>) -> Vec<Write> {
+    /// The documents to write, as they will be stored: one that is as it was is left
+    /// alone.
+    fn changed<'b>(&self, batch: &Batch<'b>) -> Vec<(&'b HostName, HostDocument)> {
+        let documents = self.read();
+        let hosts = batch.hosts.iter().map(|(host, document)| (*host, *document));
+        let changed = hosts.filter(|(host, it)| documents.hosts.get(*host) != Some(*it));
+        changed.map(|(host, it)| (host, it.in_version(documents.version(host) + 1))).collect()
+    }
+
+    fn writes(&self, batch: &Batch<'_>, changed: &[(&HostName, HostDocument)]) -> Vec<Write> {
         let documents = self.read();
         let write = |path: String, data: Option<Vec<u8>>| Write {
             expected: documents.versions.get(&path).copied(),
             path,
             data,
         };
-        let changed =
-            batch.hosts.iter().filter(|(host, it)| documents.hosts.get(**host) != Some(**it));
-        let hosts = changed.map(|(host, it)| write(path_of(host), Some(it.encode())));
+        let hosts = changed.iter().map(|(host, it)| write(path_of(host), Some(it.encode())));
         let removed = batch.removed.iter().filter(|host| documents.hosts.contains_key(**host));
         let removed = removed.map(|host| write(path_of(host), None));
         let automation = batch.automation.map(|automation| {

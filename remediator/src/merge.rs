@@ -6,6 +6,7 @@
 //! somebody else wrote into it is overwritten and reported.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
@@ -102,13 +103,40 @@ pub(crate) struct Merger {
     pub(crate) clock: Clock,
 }
 
+/// A list, in every shape in which it is needed again.
+struct List {
+    hosts: BTreeSet<HostName>,
+    content: String,
+    /// SHA-256 of the content, in hex.
+    hash: String,
+}
+
 /// What this process has left in the file.
 #[derive(Default)]
 struct Last {
     /// The last list that it wrote, or found to be right.
-    written: Option<String>,
+    list: Option<List>,
     /// Whether a power cut would leave it there.
     is_durable: bool,
+}
+
+/// What the documents want, beside what is in the file.
+struct Step {
+    /// The revision of the documents.
+    generation: u64,
+    list: List,
+    /// Hosts that only the floor keeps in.
+    kept: BTreeSet<HostName>,
+    /// `None`: the file is as it should be.
+    difference: Option<Difference>,
+}
+
+/// What the list changes in the file.
+struct Difference {
+    added: Vec<HostName>,
+    removed: Vec<HostName>,
+    /// Whether somebody else has changed the file.
+    is_foreign: bool,
 }
 
 impl Merger {
@@ -120,7 +148,9 @@ impl Merger {
         loop {
             changed.mark_unchanged();
             config.mark_unchanged();
-            self.merge(&mut last).await;
+            if let Err(error) = self.merge(&mut last).await {
+                self.fail(&error);
+            }
             let interval = self.config.borrow().whitelist.merge_interval;
             tokio::select! {
                 biased;
@@ -133,51 +163,60 @@ impl Merger {
     }
 
     /// One merge, after what the last one has left.
-    async fn merge(&self, last: &mut Last) {
+    async fn merge(&self, last: &mut Last) -> Result<(), FileError> {
         let config = Arc::clone(&self.config.borrow());
-        let path = &config.whitelist.file;
-        let found = match read(self.disk.as_ref(), path).await {
+        let (disk, path) = (self.disk.as_ref(), &config.whitelist.file);
+        let dry_run = config.policy.dry_run;
+        let found = read(disk, path).await?;
+        let Some(step) = self.next_step(&config.policy, last, found.as_deref()) else {
+            return Ok(());
+        };
+        match &step.difference {
+            Some(difference) if dry_run => difference.tell_dry_run(&step.list, last),
+            Some(difference) => {
+                last.is_durable = false;
+                replace(disk, path, &step.list.content).await?;
+                // Readers see it from now on, whether or not it outlives a power cut.
+                let synced = sync_folder(disk, path).await;
+                self.report(&step, difference).await;
+                if synced.is_err() {
+                    last.list = Some(step.list);
+                    return synced;
+                }
+            }
+            // Whoever wrote it may have died, or failed, before it was durable.
+            None if !dry_run && !last.is_durable => make_durable(disk, path).await?,
+            None => {}
+        }
+        self.note(&step);
+        *last = Last { list: Some(step.list), is_durable: true };
+        self.readiness.set(MERGE, None);
+        Ok(())
+    }
+
+    /// What is to be done about the file, in which `found` is; `None` while nothing may
+    /// be written.
+    fn next_step(&self, policy: &Policy, last: &mut Last, found: Option<&[u8]>) -> Option<Step> {
+        let is_last = |list: &List| found == Some(list.content.as_bytes());
+        let is_ours = last.list.as_ref().is_some_and(is_last);
+        // A list that is as it should be and that somebody else wrote is not durable yet.
+        last.is_durable &= is_ours;
+        let in_file = match &last.list {
+            Some(list) if is_ours => Cow::Borrowed(&list.hosts),
             // What is no list is overwritten like any other edit, and not waited for.
-            Ok(found) => found.map(|content| String::from_utf8_lossy(&content).into_owned()),
-            Err(error) => return self.fail(&error),
+            _ => Cow::Owned(names(&String::from_utf8_lossy(found.unwrap_or_default()))),
         };
         // What somebody else wrote into the file is no list that was ever in force.
-        let previous = last.written.as_ref().or(found.as_ref());
-        let previous = names(previous.map_or("", String::as_str));
-        let Some((revision, merge)) = self.wanted(&config.policy, &previous) else { return };
-        let wanted = merge.render();
-        let differs = found.as_ref() != Some(&wanted);
-        if differs && config.policy.dry_run {
-            if last.written.as_ref() != Some(&wanted) {
-                self.tell_dry_run(found.as_deref().unwrap_or_default(), &wanted);
-            }
-        } else if differs {
-            let foreign = last.written.is_some() && last.written != found;
-            last.is_durable = false;
-            if let Err(error) = replace(self.disk.as_ref(), path, &wanted).await {
-                return self.fail(&error);
-            }
-            self.report(revision, found.as_deref().unwrap_or_default(), &wanted, foreign).await;
-        } else if !(last.is_durable && last.written == found || config.policy.dry_run) {
-            // Whoever wrote it may have died, or failed, before it was durable.
-            if let Err(error) = make_durable(self.disk.as_ref(), path).await {
-                return self.fail(&error);
-            }
-        }
-        self.status.send_modify(|status| {
-            if merge.kept != status.kept && !merge.kept.is_empty() {
-                let kept: Vec<&str> = merge.kept.iter().map(HostName::as_str).collect();
-                error!(kept = kept.join(" "), "The whitelist keeps hosts that should be off: fewer than whitelist.min_hosts would be left");
-            }
-            status.generation = Some(revision);
-            status.hash = format!("{:x}", Sha256::digest(&wanted));
-            status.merged_at = Some(self.clock.now().wall);
-            status.hosts = merge.hosts.len();
-            status.kept = merge.kept;
-            status.failure = None;
+        let in_force = last.list.as_ref().map_or(in_file.as_ref(), |list| &list.hosts);
+        let (generation, whitelist::Merge { hosts, kept }) = self.wanted(policy, in_force)?;
+        let list = List::of(hosts);
+        let without = |a: &BTreeSet<HostName>, b| a.difference(b).cloned().collect();
+        let difference = (found != Some(list.content.as_bytes())).then(|| Difference {
+            added: without(&list.hosts, &in_file),
+            removed: without(&in_file, &list.hosts),
+            is_foreign: last.list.is_some() && !is_ours,
         });
-        *last = Last { written: Some(wanted), is_durable: true };
-        self.readiness.set(MERGE, None);
+        Some(Step { generation, list, kept, difference })
     }
 
     /// The list that the documents want; `None` while nothing may be written.
@@ -195,14 +234,21 @@ impl Merger {
         Some((documents.revision, merge))
     }
 
-    fn tell_dry_run(&self, before: &str, after: &str) {
-        let (old, new) = (names(before), names(after));
-        let list = |hosts: &BTreeSet<HostName>, without: &BTreeSet<HostName>| {
-            let hosts = hosts.difference(without).take(MAX_SHOWN);
-            hosts.map(HostName::as_str).collect::<Vec<_>>().join(" ")
-        };
-        let (added, removed) = (list(&new, &old), list(&old, &new));
-        info!(hosts = new.len(), added, removed, "Dry run: the whitelist would be written");
+    /// Says in the status what is in the file now.
+    fn note(&self, step: &Step) {
+        let Step { generation, list, kept, .. } = step;
+        self.status.send_modify(|status| {
+            if *kept != status.kept && !kept.is_empty() {
+                let kept: Vec<&str> = kept.iter().map(HostName::as_str).collect();
+                error!(kept = kept.join(" "), "The whitelist keeps hosts that should be off: fewer than whitelist.min_hosts would be left");
+            }
+            status.generation = Some(*generation);
+            status.hash.clone_from(&list.hash);
+            status.merged_at = Some(self.clock.now().wall);
+            status.hosts = list.hosts.len();
+            status.kept.clone_from(kept);
+            status.failure = None;
+        });
     }
 
     fn fail(&self, failure: &FileError) {
@@ -218,19 +264,11 @@ impl Merger {
         self.readiness.set(MERGE, Some(reason));
     }
 
-    async fn report(&self, generation: u64, before: &str, after: &str, foreign: bool) {
-        let (old, new) = (names(before), names(after));
-        let list = |hosts: &BTreeSet<HostName>, without: &BTreeSet<HostName>| -> Vec<String> {
-            hosts.difference(without).map(HostName::to_string).collect()
-        };
-        let (added, removed) = (list(&new, &old), list(&old, &new));
-        let kind = if foreign { "foreign-edit" } else { "merge" };
-        let shown = |hosts: &[String]| {
-            let first = hosts.iter().take(MAX_SHOWN).cloned().collect::<Vec<_>>().join(" ");
-            (!first.is_empty()).then_some(first)
-        };
-        let (shown_added, shown_removed) = (shown(&added), shown(&removed));
-        if foreign {
+    async fn report(&self, step: &Step, difference: &Difference) {
+        let Step { generation, list, .. } = step;
+        let Difference { added, removed, is_foreign } = difference;
+        let (shown_added, shown_removed) = (shown(added), shown(removed));
+        if *is_foreign {
             self.status.send_modify(|status| status.foreign_edits += 1);
             warn!(
                 put_back = shown_added,
@@ -240,20 +278,47 @@ impl Merger {
         } else {
             info!(
                 generation,
-                hosts = new.len(),
+                hosts = list.hosts.len(),
                 added = shown_added,
                 removed = shown_removed,
                 "Wrote the whitelist"
             );
         }
+        let kind = if *is_foreign { "foreign-edit" } else { "merge" };
         let details = json!({
-            "generation": generation, "hosts": new.len(), "added": added, "removed": removed,
+            "generation": generation, "hosts": list.hosts.len(), "added": added, "removed": removed,
         });
         let entry = Entry::new(self.clock.now().wall, kind, details);
         if let Err(error) = self.journal.append(&[entry]).await {
-            error!(error = chain(&error), "A merge is not in the journal");
+            error!(error = chain(&error), "A merge is not in the journal yet: it is tried again");
         }
     }
+}
+
+impl List {
+    fn of(hosts: BTreeSet<HostName>) -> Self {
+        let content = whitelist::render(&hosts);
+        let hash = format!("{:x}", Sha256::digest(&content));
+        Self { hosts, content, hash }
+    }
+}
+
+impl Difference {
+    /// Says once what would be in the file.
+    fn tell_dry_run(&self, list: &List, last: &Last) {
+        if last.list.as_ref().is_some_and(|told| told.content == list.content) {
+            return;
+        }
+        let hosts = list.hosts.len();
+        let (added, removed) = (shown(&self.added), shown(&self.removed));
+        info!(hosts, added, removed, "Dry run: the whitelist would be written");
+    }
+}
+
+/// The first of the hosts, for a line of the log; `None`: there are none.
+fn shown(hosts: &[HostName]) -> Option<String> {
+    let first: Vec<&str> = hosts.iter().take(MAX_SHOWN).map(HostName::as_str).collect();
+    (!first.is_empty()).then(|| first.join(" "))
 }
 
 /// The names in a content, without the lines that are none.
@@ -278,7 +343,8 @@ async fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, FileError
     disk.read(path, MAX_FILE_BYTES + 1).await.map_err(failed("read", path))
 }
 
-/// Replaces the file in one step. Its mode is kept; a link keeps pointing to it.
+/// Replaces the file in one step, for all who read it. Its mode is kept; a link keeps
+/// pointing to it.
 async fn replace(disk: &dyn Disk, path: &Path, content: &str) -> Result<(), FileError> {
     let (path, mode) = disk.resolve(path).await;
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -290,7 +356,13 @@ async fn replace(disk: &dyn Disk, path: &Path, content: &str) -> Result<(), File
         disk.remove(&fresh).await.ok();
         return Err(failed("write", &fresh)(error));
     }
-    disk.rename(&fresh, &path).await.map_err(failed("replace", &path))?;
+    disk.rename(&fresh, &path).await.map_err(failed("replace", &path))
+}
+
+/// Makes the file's name, and so which content it stands for, survive a power cut.
+async fn sync_folder(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
+    let (path, _) = disk.resolve(path).await;
+    let folder = path.parent().unwrap_or(Path::new("/"));
     disk.sync_folder(folder).await.map_err(failed("sync the folder of", &path))
 }
 
@@ -299,8 +371,7 @@ async fn make_durable(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
     let (path, _) = disk.resolve(path).await;
     let sync = async { disk.open(&path).await?.sync().await };
     sync.await.map_err(failed("sync", &path))?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    disk.sync_folder(folder).await.map_err(failed("sync the folder of", &path))
+    sync_folder(disk, &path).await
 }
 
 /// Writes a file that nobody reads yet, durably.

@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 use crate::{
     clock::Clock,
     gather::Observer,
-    journal::{Entry, Journal},
+    journal::{Entry, HOST_KIND, Journal, host_details},
     ledger::{Batch, Desk, Documents, Ledger},
     store::StoreError,
 };
@@ -168,6 +168,7 @@ impl Reconciler {
             written = self.write(&facts, &config, memory, true).await;
         }
         let Written { plan, revision, outcome } = written?;
+        self.record_belated().await;
         let failure = match outcome {
             Ok(versions) => {
                 self.put_on_record(&plan, &versions, began.wall, &config).await;
@@ -228,6 +229,7 @@ impl Reconciler {
         config: &Config,
     ) {
         let dry_run = config.policy.dry_run;
+        let entry_of = if dry_run { Entry::of_dry_run } else { Entry::new };
         let mut entries = Vec::new();
         let changed = plan.changes.iter();
         let changed = changed.flat_map(|(host, it)| it.records.iter().map(move |it| (host, it)));
@@ -237,23 +239,40 @@ impl Reconciler {
                 self.ledger.tally.note(record);
             }
             let version = versions.get(host).copied().unwrap_or(0);
-            entries.push(host_entry(host, record, version));
+            entries.push(entry_of(
+                record.time,
+                HOST_KIND,
+                host_details(host, record, Some(version)),
+            ));
         }
         for note in &plan.notes {
             warn!(note, "Automation");
-            entries.push(Entry::new(now, "automation", json!({ "what": note })));
+            entries.push(entry_of(now, "automation", json!({ "what": note })));
         }
-        if dry_run {
-            entries.iter_mut().for_each(Entry::mark_dry_run);
+        self.append(&entries).await;
+    }
+
+    /// Journals and logs what an earlier write has done that had seemed to fail.
+    async fn record_belated(&self) {
+        let mut entries = Vec::new();
+        for (host, record) in self.ledger.take_belated() {
+            log(&host, &record, false);
+            self.ledger.tally.note(&record);
+            let before = record.version.unwrap_or(1) - 1;
+            entries.push(Entry::of_host(&host, &record, before));
         }
+        self.append(&entries).await;
+    }
+
+    async fn append(&self, entries: &[Entry]) {
         if entries.is_empty() {
             return;
         }
-        if let Err(error) = self.journal.append(&entries).await {
+        if let Err(error) = self.journal.append(entries).await {
             error!(
                 error = chain(&error),
                 entries = entries.len(),
-                "Changes are not in the journal"
+                "Changes are not in the journal yet: it is tried again"
             );
         }
     }
@@ -353,15 +372,4 @@ fn log(host: &HostName, record: &Record, dry_run: bool) {
             info!(%host, by, reason, dry_run, "What a person said of a host has expired");
         }
     }
-}
-
-/// The journal's entry for what was done to a host, whose document had
-/// `version` before.
-pub(crate) fn host_entry(host: &HostName, record: &Record, version: u64) -> Entry {
-    let details = json!({
-        "host": host, "what": record.what, "by": record.by, "rule": record.rule,
-        "reason": record.reason, "evidence": record.evidence,
-        "version": {"before": version, "after": version + 1},
-    });
-    Entry::new(record.time, "host", details)
 }

@@ -184,6 +184,17 @@ impl HostDocument {
         self.transitions.drain(..excess);
     }
 
+    /// The document as it will be stored in that version, which is where its new
+    /// transitions say that they led to.
+    #[must_use]
+    pub fn in_version(&self, version: u64) -> Self {
+        let mut document = self.clone();
+        for transition in &mut document.transitions {
+            transition.version.get_or_insert(version);
+        }
+        document
+    }
+
     /// The document as it is stored.
     ///
     /// # Panics
@@ -378,6 +389,9 @@ pub struct Record {
     /// On what evidence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// The version of the document that came of it, known once it is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 /// What was done to a host.
@@ -575,6 +589,7 @@ mod tests {
                 rule: None,
                 reason: "test".into(),
                 evidence: None,
+                version: None,
             };
             document.note_transition(before, &record);
         }

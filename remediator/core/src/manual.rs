@@ -99,7 +99,7 @@ fn finish(
         (Verdict::Off, Verdict::On) => What::On,
         _ => What::Said,
     };
-    let record = Record { time, what, by, rule: None, reason, evidence: None };
+    let record = Record { time, what, by, rule: None, reason, evidence: None, version: None };
     document.note_transition(before, &record);
     record
 }

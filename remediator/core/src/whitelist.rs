@@ -30,21 +30,19 @@ pub struct Merge {
     pub kept: BTreeSet<HostName>,
 }
 
-impl Merge {
-    /// The bytes of the file: each host on a line of its own, LF after each.
-    #[must_use]
-    pub fn render(&self) -> String {
-        if self.hosts.is_empty() {
-            return format!("{PLACEHOLDER}\n");
-        }
-        let length = self.hosts.iter().map(|host| host.as_str().len() + 1).sum();
-        let mut file = String::with_capacity(length);
-        for host in &self.hosts {
-            file.push_str(host.as_str());
-            file.push('\n');
-        }
-        file
+/// The bytes of the file: each host on a line of its own, LF after each.
+#[must_use]
+pub fn render(hosts: &BTreeSet<HostName>) -> String {
+    if hosts.is_empty() {
+        return format!("{PLACEHOLDER}\n");
     }
+    let length = hosts.iter().map(|host| host.as_str().len() + 1).sum();
+    let mut file = String::with_capacity(length);
+    for host in hosts {
+        file.push_str(host.as_str());
+        file.push('\n');
+    }
+    file
 }
 
 /// Derives the list from the documents. `previous` is the list in force.
@@ -234,7 +232,7 @@ mod tests {
             ("h1", off()),
         ]);
         let merge = merged(&documents, &[], MinHosts::Count(0));
-        assert_eq!(merge.render(), "10.0.0.1\nH3\nh10\nh2\n");
+        assert_eq!(render(&merge.hosts), "10.0.0.1\nH3\nh10\nh2\n");
         assert!(merge.kept.is_empty());
     }
 
@@ -242,7 +240,7 @@ mod tests {
     fn without_any_host_the_list_is_the_placeholder_and_never_empty() {
         for documents in [documents([]), documents([("h1", said_off())])] {
             let merge = merged(&documents, &["h1"], MinHosts::Count(5));
-            assert_eq!(merge.render(), "bootstrap.invalid\n");
+            assert_eq!(render(&merge.hosts), "bootstrap.invalid\n");
         }
     }
 
@@ -370,7 +368,9 @@ mod tests {
     fn what_is_written_is_read_back() {
         let documents = documents([("h1", registered()), ("::1", registered()), ("h2", off())]);
         let merge = merged(&documents, &[], MinHosts::Count(0));
-        let FoundFile::Lists(back) = read(&merge.render()).unwrap() else { panic!("it lists") };
+        let FoundFile::Lists(back) = read(&render(&merge.hosts)).unwrap() else {
+            panic!("it lists")
+        };
         assert_eq!(back.into_iter().collect::<BTreeSet<_>>(), merge.hosts);
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn refuse_in_dry_run(app: &App) -> Result<(), ApiError> {
 pub(super) async fn put_on_record(app: &App, entry: Entry) {
     if let Err(error) = app.journal.append(&[entry]).await {
         // The document has it, durably; only the audit record lacks a line.
-        error!(error = chain(&error), "A command is not in the journal");
+        error!(error = chain(&error), "A command is not in the journal yet: it is tried again");
     }
     app.wake.notify_one();
 }

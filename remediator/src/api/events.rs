@@ -28,8 +28,8 @@ use super::{
     hosts::{HostView, parse_host, unknown, view_of},
 };
 use crate::{
+    journal::Entry,
     ledger::{Batch, Desk},
-    reconcile::host_entry,
 };
 
 /// Long enough for any generated id.
@@ -177,7 +177,7 @@ async fn carry_out(
     drop(desk);
     app.ledger.tally.note(&record);
     info!(%host, by = record.by, reason = record.reason, "A person's command");
-    put_on_record(app, host_entry(host, &record, version)).await;
+    put_on_record(app, Entry::of_host(host, &record, version)).await;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use super::{
     error::ApiError,
     hosts::{parse_host, unknown},
 };
-use crate::{ledger::Batch, reconcile::host_entry};
+use crate::{journal::Entry, ledger::Batch};
 
 /// Forgets a host that the leading master does not list. A listed one would be
 /// back in the next round, as a new host, with all that was said of it lost.
@@ -51,8 +51,9 @@ pub(super) async fn forget(
             rule: None,
             reason: "a person's command".into(),
             evidence: None,
+            version: None,
         };
-        put_on_record(&app, host_entry(&host, &record, version)).await;
+        put_on_record(&app, Entry::of_host(&host, &record, version)).await;
         Ok(Json(json!({"host": host, "forgotten": true})))
     })
     .await

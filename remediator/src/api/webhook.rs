@@ -16,13 +16,12 @@ use std::{
 use axum::{body::Bytes, extract::State};
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::json;
 use tracing::{debug, warn};
 
 use super::{App, error::ApiError};
 use crate::{
     journal::Entry,
-    sources::alertmanager::webhook::{Delivery, parse},
+    sources::alertmanager::webhook::{Delivery, Status, parse},
 };
 
 /// How long a delivered alert without a host of ours is counted: longer than
@@ -77,7 +76,7 @@ pub(super) async fn take(State(app): State<App>, body: Bytes) -> Result<StatusCo
         ApiError::Bad(reason)
     })?;
     let now = app.clock.now().wall;
-    if let Err(error) = app.journal.take(&entry(&delivery, now)).await {
+    if let Err(error) = app.journal.take(&Entry::new(now, "delivery", &delivery)).await {
         app.deliveries().deferred.fetch_add(1, Ordering::Relaxed);
         return Err(ApiError::Journal(error));
     }
@@ -100,31 +99,12 @@ fn note_unmatched(app: &App, delivery: &Delivery, now: Timestamp) {
             && !documents.hosts.contains_key(host)
         {
             let alertname = alert.labels.get("alertname").map_or("", String::as_str);
-            app.deliveries().note_unmatched(alertname, host, alert.firing.then_some(now));
+            let fires = alert.status == Status::Firing;
+            app.deliveries().note_unmatched(alertname, host, fires.then_some(now));
         }
     }
 }
 
 fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_UNMATCHED_TEXT)].to_owned()
-}
-
-fn entry(delivery: &Delivery, now: Timestamp) -> Entry {
-    let alerts: Vec<_> = delivery
-        .alerts
-        .iter()
-        .map(|alert| {
-            json!({
-                "status": if alert.firing { "firing" } else { "resolved" },
-                "labels": alert.labels,
-                "starts_at": alert.starts_at,
-                "fingerprint": alert.fingerprint,
-            })
-        })
-        .collect();
-    let details = json!({
-        "receiver": delivery.receiver, "group_key": delivery.group_key,
-        "truncated": delivery.truncated, "alerts": alerts,
-    });
-    Entry::new(now, "delivery", details)
 }

@@ -191,7 +191,7 @@ async fn is_over(shared: &Shared, router: &Router) -> bool {
     shared.with(|world| {
         let late = world.now > world.chaos.until + PATIENCE;
         if late {
-            world.violate(format_args!("I37: {wrong}"));
+            world.violate(format_args!("{wrong}"));
         } else {
             // Somebody who was not heard says it again.
             people::resume(world);
@@ -200,11 +200,12 @@ async fn is_over(shared: &Shared, router: &Router) -> bool {
     })
 }
 
+/// What is not as it should be, and which invariant wants it.
 async fn what_is_wrong(shared: &Shared, router: &Router) -> Option<String> {
     let (_, status) = people::get(router, "/api/v1/status").await;
     let sources = status["sources"].as_array().cloned().unwrap_or_default();
     if let Some(blind) = sources.iter().find(|it| it["blind"] == true) {
-        return Some(format!("a source is blind: {blind}"));
+        return Some(format!("I37: a source is blind: {blind}"));
     }
     let (_, hosts) = people::get(router, "/api/v1/hosts").await;
     let hosts = hosts["hosts"].as_array().cloned().unwrap_or_default();
@@ -214,7 +215,10 @@ async fn what_is_wrong(shared: &Shared, router: &Router) -> Option<String> {
     };
     let named = |host: &Value| Some((host["host"].as_str()?.parse().ok()?, blocks(host)));
     let blocked: BTreeMap<HostName, Vec<String>> = hosts.iter().filter_map(named).collect();
-    shared.with(|world| world.unsettled(&blocked))
+    shared.with(|world| {
+        let unsettled = world.unsettled(&blocked).map(|it| format!("I37: {it}"));
+        unsettled.or_else(|| world.unrecorded().map(|it| format!("I34: not on record: {it}")))
+    })
 }
 
 impl World {

@@ -6,6 +6,7 @@
 //! invariants in `docs/safety.md`.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     path::Path,
@@ -15,10 +16,11 @@ use http::StatusCode;
 use jiff::Timestamp;
 use satellite_core::{
     Automation, Cause, HostDocument, HostName, Verdict,
-    document::{AUTOMATION, ListingState, ManualEvent, What},
+    document::{AUTOMATION, ListingState, ManualEvent, Record, What},
     facts::{self, Answer, Mesos},
     whitelist,
 };
+use serde_json::Value;
 
 use super::{
     people::Command,
@@ -521,7 +523,8 @@ impl World {
         let seen = String::from_utf8_lossy(seen);
         let previous = seen.lines().filter_map(|line| line.parse().ok()).collect();
         let (policy, wall) = (&self.config.policy, self.wall());
-        let list = whitelist::merge(&self.oracle.documents, &previous, policy, wall).render();
+        let list = whitelist::merge(&self.oracle.documents, &previous, policy, wall).hosts;
+        let list = whitelist::render(&list);
         self.oracle.lists.push_back((self.store.revision, list));
         if self.oracle.lists.len() > KEPT_LISTS {
             self.oracle.lists.pop_front();
@@ -632,11 +635,39 @@ impl World {
         }
     }
 
+    fn journal(&self) -> Cow<'_, str> {
+        let path = Path::new(super::world::STORE).join("journal.jsonl");
+        String::from_utf8_lossy(self.files.content(&path).unwrap_or_default())
+    }
+
+    /// Each transition of a host is on record, and once; the one that is not, if so. It
+    /// may be about to be written down.
+    pub(super) fn unrecorded(&mut self) -> Option<String> {
+        let mut recorded: BTreeMap<String, usize> = BTreeMap::new();
+        let entries = self.journal().lines().map(serde_json::from_str::<Value>).collect::<Vec<_>>();
+        for entry in entries.into_iter().flatten().filter(|it| it["kind"] == "host") {
+            let text = |field: &str| entry[field].as_str().unwrap_or_default();
+            let key = format!("{} {} at {}", text("host"), text("what"), text("time"));
+            *recorded.entry(key).or_default() += 1;
+        }
+        let mut transitions: BTreeMap<String, usize> = BTreeMap::new();
+        for (host, document) in &self.oracle.documents {
+            for Record { what, time, .. } in &document.transitions {
+                let what = format!("{what:?}").to_lowercase();
+                *transitions.entry(format!("{host} {what} at {time}")).or_default() += 1;
+            }
+        }
+        let times = |key: &String| recorded.get(key).copied().unwrap_or_default();
+        if let Some((twice, _)) = transitions.iter().find(|(key, often)| times(key) > **often) {
+            self.violate(format_args!("I34: {twice} is on record more than once"));
+        }
+        let (lost, _) = transitions.iter().find(|(key, often)| times(key) < **often)?;
+        Some(lost.clone())
+    }
+
     /// Every delivery that was taken is on record, whatever happened since.
     pub(super) fn check_deliveries(&mut self) {
-        let path = Path::new(super::world::STORE).join("journal.jsonl");
-        let journal = self.files.content(&path).unwrap_or_default();
-        let journal = String::from_utf8_lossy(journal);
+        let journal = self.journal();
         let lost =
             self.oracle.delivered.iter().find(|it| !journal.contains(&format!("delivery-{it}.")));
         if let Some(lost) = lost.copied() {

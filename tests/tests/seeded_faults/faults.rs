@@ -15,7 +15,8 @@ pub(crate) struct Fault {
 }
 
 const MERGE: &str = "remediator/src/merge.rs";
-const JOURNAL: &str = "remediator/src/journal.rs";
+const DAEMON: &str = "remediator/src/daemon.rs";
+const JOURNAL: &str = "remediator/src/journal/writer.rs";
 const LEDGER: &str = "remediator/src/ledger.rs";
 const RECONCILE: &str = "remediator/src/reconcile.rs";
 const GATHER: &str = "remediator/src/gather.rs";
@@ -41,23 +42,22 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "the_folder_is_not_synced_after_the_rename",
         file: MERGE,
-        text: r#"disk.rename(&fresh, &path).await.map_err(failed("replace", &path))?;
-    disk.sync_folder(folder).await.map_err(failed("sync the folder of", &path))"#,
-        instead: r#"disk.rename(&fresh, &path).await.map_err(failed("replace", &path))"#,
+        text: "let synced = sync_folder(disk, path).await;",
+        instead: "let synced = Ok(());",
         breaks: &["I20", "I22"],
     },
     Fault {
         name: "a_file_that_looks_right_is_taken_for_durable",
         file: MERGE,
-        text: "} else if !(last.is_durable && last.written == found || config.policy.dry_run) {",
-        instead: "} else if false {",
+        text: "None if !dry_run && !last.is_durable => make_durable(disk, path).await?,",
+        instead: "None if false => make_durable(disk, path).await?,",
         breaks: &["I22"],
     },
     Fault {
         name: "what_this_process_wrote_is_taken_for_what_is_there",
         file: MERGE,
-        text: "let differs = found.as_ref() != Some(&wanted);",
-        instead: "let differs = last.written.as_ref() != Some(&wanted);",
+        text: "(found != Some(list.content.as_bytes())).then(",
+        instead: "(last.list.as_ref().is_none_or(|it| it.hosts != list.hosts)).then(",
         breaks: &["I22"],
     },
     Fault {
@@ -70,8 +70,8 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "a_dry_run_writes_the_file",
         file: MERGE,
-        text: "if differs && config.policy.dry_run {",
-        instead: "if false {",
+        text: "let dry_run = config.policy.dry_run;\n        let found",
+        instead: "let dry_run = false;\n        let found",
         breaks: &["I20"],
     },
     Fault {
@@ -84,19 +84,19 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "a_delivery_is_answered_before_it_is_on_record",
         file: WEBHOOK,
-        text: r"    if let Err(error) = app.journal.take(&entry(&delivery, now)).await {
+        text: r#"    if let Err(error) = app.journal.take(&Entry::new(now, "delivery", &delivery)).await {
         app.deliveries().deferred.fetch_add(1, Ordering::Relaxed);
         return Err(ApiError::Journal(error));
-    }",
-        instead: r"    let (journal, entry) = (app.journal.clone(), entry(&delivery, now));
-    tokio::spawn(async move { journal.take(&entry).await });",
+    }"#,
+        instead: r#"    let (journal, entry) = (app.journal.clone(), Entry::new(now, "delivery", &delivery));
+    tokio::spawn(async move { journal.take(&entry).await });"#,
         breaks: &["I10"],
     },
     Fault {
         name: "a_resolved_alert_in_a_delivery_gives_its_host_back",
         file: WEBHOOK,
         text: "    note_unmatched(&app, &delivery, now);\n    debug!",
-        instead: r#"    for alert in delivery.alerts.iter().filter(|alert| !alert.firing) {
+        instead: r#"    for alert in delivery.alerts.iter().filter(|alert| alert.status == Status::Resolved) {
         let host: satellite_core::HostName = alert.labels["host"].parse().unwrap();
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
         let document = desk.read().hosts.get(&host).cloned();
@@ -175,6 +175,27 @@ pub(crate) const FAULTS: &[Fault] = &[
         text: "self.settle().await?;",
         instead: "self.settle().await.ok();",
         breaks: &["I6", "I22", "I34", "I37"],
+    },
+    Fault {
+        name: "what_the_journal_refused_is_forgotten",
+        file: JOURNAL,
+        text: "self.owed.extend_from_slice(lines);",
+        instead: "let _ = lines;",
+        breaks: &["I34"],
+    },
+    Fault {
+        name: "what_a_killed_process_did_not_write_down_is_forgotten",
+        file: DAEMON,
+        text: "let missing = recorded.missing(&ledger.read().hosts);",
+        instead: "let missing = recorded.missing(&std::collections::BTreeMap::new());",
+        breaks: &["I34"],
+    },
+    Fault {
+        name: "what_a_failed_write_did_after_all_is_not_put_on_record",
+        file: RECONCILE,
+        text: "for (host, record) in self.ledger.take_belated() {",
+        instead: "for (host, record) in self.ledger.take_belated().into_iter().take(0) {",
+        breaks: &["I34"],
     },
     Fault {
         name: "waits_run_on_the_wall_clock",

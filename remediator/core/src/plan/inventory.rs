@@ -223,6 +223,7 @@ impl<'a> Round<'a> {
             rule: None,
             reason: reason.to_owned(),
             evidence: None,
+            version: None,
         }
     }
 }

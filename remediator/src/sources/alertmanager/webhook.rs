@@ -9,7 +9,7 @@
 
 use jiff::Timestamp;
 use satellite_core::matcher::Labels;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{super::excerpt, cut_to_milliseconds};
 
@@ -20,8 +20,8 @@ const VERSION: &str = "4";
 const REFUSAL_LIMIT: usize = 200;
 
 /// One delivery: the alerts of a group as they were when it was made, which may
-/// be minutes ago.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// be minutes ago. It is put on record as it is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Delivery {
     /// Alertmanager's name for the receiver, escaped as a regular expression.
     pub(crate) receiver: String,
@@ -34,10 +34,10 @@ pub(crate) struct Delivery {
 }
 
 /// One alert of a delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DeliveredAlert {
-    /// Whether it fired, or had ended.
-    pub(crate) firing: bool,
+    /// How it was.
+    pub(crate) status: Status,
     /// All labels, `alertname` among them.
     pub(crate) labels: Labels,
     /// Since when it fires, cut to milliseconds as the API gives it.
@@ -65,6 +65,16 @@ pub(crate) enum Rejection {
     },
 }
 
+/// Whether a delivered alert fired, or had ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    /// It fired.
+    Firing,
+    /// It had ended.
+    Resolved,
+}
+
 #[derive(Deserialize)]
 struct Head {
     version: String,
@@ -73,6 +83,7 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Payload {
+    version: String,
     #[serde(default)]
     receiver: String,
     #[serde(default)]
@@ -91,25 +102,21 @@ struct PayloadAlert {
     fingerprint: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Firing,
-    Resolved,
-}
-
 /// Reads a request's body.
 ///
 /// # Errors
 /// [`Rejection`], whose text may be answered and logged as it is.
 pub(crate) fn parse(body: &[u8]) -> Result<Delivery, Rejection> {
-    // First, since another version may differ in everything else.
-    let head: Head = read(body)?;
-    if head.version != VERSION {
-        let found = excerpt(&head.version, REFUSAL_LIMIT);
-        return Err(Rejection::Version { found });
-    }
-    let payload: Payload = read(body)?;
+    let payload: Payload = match serde_json::from_slice(body) {
+        Ok(payload) => payload,
+        // Read again to find out what is wrong. First the version, since another one
+        // may differ in everything else.
+        Err(_) => {
+            check_version(&read::<Head>(body)?.version)?;
+            read(body)?
+        }
+    };
+    check_version(&payload.version)?;
     Ok(Delivery {
         receiver: payload.receiver,
         group_key: payload.group_key,
@@ -118,6 +125,14 @@ pub(crate) fn parse(body: &[u8]) -> Result<Delivery, Rejection> {
     })
 }
 
+fn check_version(version: &str) -> Result<(), Rejection> {
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(Rejection::Version { found: excerpt(version, REFUSAL_LIMIT) })
+}
+
+/// Reads the body such that an error says where it is.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
     let unreadable = |at: String, error: &serde_json::Error| Rejection::Unreadable {
         at: excerpt(&at, REFUSAL_LIMIT),
@@ -132,7 +147,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
 
 fn delivered(alert: PayloadAlert) -> DeliveredAlert {
     DeliveredAlert {
-        firing: matches!(alert.status, Status::Firing),
+        status: alert.status,
         labels: alert.labels,
         // Go writes an instant that is not set as the year 1.
         starts_at: alert

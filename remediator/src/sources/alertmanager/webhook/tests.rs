@@ -15,13 +15,13 @@ fn a_recorded_delivery_is_read() {
     assert_eq!(delivery.group_key, r#"{}:{alertname="HostCheckFailed"}"#);
     assert_eq!(delivery.truncated, 0);
     let [alert] = &delivery.alerts[..] else { panic!("one alert") };
-    assert!(alert.firing);
+    assert_eq!(alert.status, Status::Firing);
     assert_eq!(alert.labels["host"], "h2.example");
     assert_eq!(alert.labels["remediate"], "host");
     assert_eq!(alert.fingerprint.as_deref(), Some("9bab7d594e680f32"));
     assert_eq!(alert.starts_at, Some("2026-11-22T00:03:43.994Z".parse().unwrap()));
     let resolved = parse(RESOLVED.as_bytes()).unwrap();
-    assert!(!resolved.alerts[0].firing);
+    assert_eq!(resolved.alerts[0].status, Status::Resolved);
     assert_eq!(resolved.alerts[0].labels, alert.labels);
 }
 
