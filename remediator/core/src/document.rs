@@ -132,13 +132,12 @@ impl HostDocument {
         recent.count().saturating_sub(1)
     }
 
-    /// The newest instant that the document speaks of: a clock that shows less
-    /// has been set back.
-    #[must_use]
-    pub fn latest(&self) -> Timestamp {
+    /// Instants that the document speaks of as past, the newest among them: a clock
+    /// that shows less has been set back.
+    pub fn instants(&self) -> impl Iterator<Item = Timestamp> {
         let events = self.manual_events.values().map(|event| event.time);
         let told = events.chain(self.transitions.last().map(|record| record.time));
-        told.fold(self.first_seen.max(self.listing.since), Timestamp::max)
+        told.chain([self.first_seen, self.listing.since])
     }
 
     /// Whether a leading master has ever listed an agent of this name.
@@ -443,21 +442,23 @@ pub struct Automation {
     /// before that makes no storm any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storm_dismissed: Option<Timestamp>,
+    /// The clock that a person has accepted, although records lie ahead of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_clock: Option<AcceptedClock>,
     /// Keys of other versions, kept as they are.
     #[serde(flatten)]
     other: Map<String, Value>,
 }
 
 impl Automation {
-    /// The newest instant that the document speaks of as past.
-    #[must_use]
-    pub fn latest(&self) -> Option<Timestamp> {
+    /// Instants that the document speaks of as past, the newest among them.
+    pub fn instants(&self) -> impl Iterator<Item = Timestamp> {
         let began = self.first_start.as_ref().map(|it| it.at);
         let paused = self.pause.as_ref().map(|it| it.since);
         let held = self.holds.iter().map(|it| it.since);
         let storm = [self.storm_since, self.storm_dismissed];
         let single = [began, paused].into_iter().chain(storm).flatten();
-        single.chain(held).chain(self.offs.iter().copied()).max()
+        single.chain(held).chain(self.offs.iter().copied())
     }
 }
 
@@ -471,8 +472,29 @@ impl Default for Automation {
             pause: None,
             storm_since: None,
             storm_dismissed: None,
+            accepted_clock: None,
             other: Map::new(),
         }
+    }
+}
+
+/// A person's word that the clock is right, and what lies ahead of it was written by
+/// one that was wrong. Until it has caught up with that, a clock that is set back once
+/// more may not be noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AcceptedClock {
+    /// When it was said, by that clock.
+    pub at: Timestamp,
+    /// The newest record then.
+    pub ahead: Timestamp,
+}
+
+impl AcceptedClock {
+    /// Whether a record of this instant says nothing of the clock.
+    #[must_use]
+    pub fn excuses(&self, instant: Timestamp) -> bool {
+        self.at < instant && instant <= self.ahead
     }
 }
 

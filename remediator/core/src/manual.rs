@@ -3,11 +3,18 @@
 //! Commands bypass automation's gates: a person may do what automation may not.
 //! The one thing checked is that the whitelist keeps its floor.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::document::{HostDocument, MAX_MANUAL_EVENTS, ManualEvent, Record, Verdict, What};
+use crate::{
+    document::{
+        AcceptedClock, Automation, HostDocument, MAX_MANUAL_EVENTS, ManualEvent, Record, Verdict,
+        What,
+    },
+    host::HostName,
+    plan::latest_record,
+};
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +109,22 @@ fn finish(
     let record = Record { time, what, by, rule: None, reason, evidence: None, version: None };
     document.note_transition(before, &record);
     record
+}
+
+/// Lets automation go on: ends a pause and a storm, and accepts the clock as it is.
+/// Who was sick by now makes no storm any more.
+pub fn resume(
+    automation: &mut Automation,
+    hosts: &BTreeMap<HostName, HostDocument>,
+    now: Timestamp,
+) {
+    automation.pause = None;
+    automation.storm_since = None;
+    let ahead = latest_record(hosts, automation).filter(|&latest| latest > now);
+    if let Some(ahead) = ahead {
+        automation.accepted_clock = Some(AcceptedClock { at: now, ahead });
+    }
+    automation.storm_dismissed = Some(now);
 }
 
 /// Refuses to go below the floor.

@@ -128,6 +128,8 @@ pub(crate) struct Storm {
     pub(crate) still_sick: usize,
     pub(crate) threshold: usize,
     pub(crate) calm_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) unseen: bool,
     pub(crate) shared: Vec<Shared>,
 }
 

@@ -120,8 +120,8 @@ fn told_storm(storm: &Storm) -> Vec<(&'static str, String)> {
         (
             "STORM",
             format!(
-                "nobody is taken off since {since:.0}: {} hosts fell sick together, {still_sick} \
-                 are still; {threshold} make a storm",
+                "nobody is taken off since {since:.0}, when hosts fell sick together: {} are known \
+                 to have taken part, {still_sick} are sick now; {threshold} make a storm",
                 storm.fell_sick.len()
             ),
         ),
@@ -132,6 +132,9 @@ fn told_storm(storm: &Storm) -> Vec<(&'static str, String)> {
         ("  shared", told)
     }));
     lines.push(match storm.calm_at {
+        _ if storm.unseen => {
+            ("  calm at", "nobody can tell while a source is blind; `satctl resume` ends it".into())
+        }
         Some(at) => ("  calm at", format!("{at:.0} at the earliest, once few are still sick")),
         None => ("  calm at", "not known".to_owned()),
     });

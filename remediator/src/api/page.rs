@@ -139,9 +139,9 @@ fn storm_notice(storm: &StormView) -> Markup {
         div.notice.bad {
             strong { "Storm." }
             span {
-                "Nobody is taken off since " (instant(storm.since)) ": " (storm.fell_sick.len())
-                " hosts fell sick together, " (storm.still_sick) " are still; "
-                (storm.threshold) " make a storm."
+                "Nobody is taken off since " (instant(storm.since)) ", when hosts fell sick together: "
+                (storm.fell_sick.len()) " are known to have taken part, " (storm.still_sick)
+                " are sick now; " (storm.threshold) " make a storm."
             }
             @if !storm.shared.is_empty() {
                 p { "They share " @for (index, shared) in storm.shared.iter().take(NAMES_SHOWN).enumerate() {
@@ -150,7 +150,10 @@ fn storm_notice(storm: &StormView) -> Markup {
                 } "." }
             }
             @if !storm.fell_sick.is_empty() { p.host { (enumerated(&storm.fell_sick)) } }
-            @if let Some(at) = storm.calm_at {
+            @if storm.unseen {
+                p { "A source is blind: while it is, nobody can tell that it is calm. "
+                    code { "satctl resume" } " ends the storm." }
+            } @else if let Some(at) = storm.calm_at {
                 p { "Calm at " (instant(at)) " at the earliest, once few are still sick; or at once by "
                     code { "satctl resume" } "." }
             }

@@ -1,16 +1,17 @@
 //! `POST /api/v1/pause` and `POST /api/v1/resume`: a person lets automation rest.
 //!
 //! A pause never stops a person's commands, and it always ends. Resuming also
-//! ends a storm: the person has looked.
+//! ends a storm, and accepts a clock that is behind the records: the person has
+//! looked.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json,
     extract::{State, rejection::JsonRejection},
 };
 use http::HeaderMap;
-use satellite_core::{Automation, document::Pause, time::later};
+use satellite_core::{Automation, HostDocument, HostName, document::Pause, manual, time::later};
 use satellite_toolkit::exit::chain;
 use serde::Deserialize;
 use serde_json::json;
@@ -50,34 +51,33 @@ pub(super) async fn pause(
     let (all, by) = (request.all, author(&headers));
     let pause = Pause { all, since, until: later(since, ttl), by, reason };
     let details = json!({"what": "pause", "pause": pause});
-    change(app, details, move |automation| automation.pause = Some(pause)).await
+    change(app, details, move |automation, _| automation.pause = Some(pause)).await
 }
 
-/// Ends a pause and a storm.
+/// Lets automation go on, whatever made it rest.
 pub(super) async fn resume(
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Json<Status>, ApiError> {
     let details = json!({"what": "resume", "by": author(&headers)});
     let now = app.clock.now().wall;
-    change(app, details, move |automation| {
-        automation.pause = None;
-        automation.storm_since = None;
-        automation.storm_dismissed = Some(now);
-    })
-    .await
+    change(app, details, move |automation, hosts| manual::resume(automation, hosts, now)).await
 }
 
 async fn change(
     app: App,
     details: serde_json::Value,
-    edit: impl FnOnce(&mut Automation) + Send + 'static,
+    edit: impl FnOnce(&mut Automation, &BTreeMap<HostName, HostDocument>) + Send + 'static,
 ) -> Result<Json<Status>, ApiError> {
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
-        let mut automation = desk.read().automation.clone();
-        edit(&mut automation);
+        let automation = {
+            let documents = desk.read();
+            let mut automation = documents.automation.clone();
+            edit(&mut automation, &documents.hosts);
+            automation
+        };
         let batch = Batch { automation: Some(&automation), ..Batch::default() };
         desk.commit(&batch).await.map_err(ApiError::Store)?;
         drop(desk);

@@ -85,6 +85,8 @@ pub(super) struct StormView {
     pub(super) still_sick: usize,
     pub(super) threshold: usize,
     pub(super) calm_at: Option<Timestamp>,
+    /// Whether a source is blind that would tell: then it does not end by itself.
+    pub(super) unseen: bool,
     pub(super) shared: Vec<SharedAttribute>,
 }
 
@@ -223,6 +225,7 @@ fn storm(status: &StormStatus) -> Option<StormView> {
         still_sick: status.still_sick,
         threshold: status.threshold,
         calm_at: status.calm_at,
+        unseen: status.unseen,
         shared,
     })
 }

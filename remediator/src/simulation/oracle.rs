@@ -10,14 +10,16 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     path::Path,
+    time::Duration,
 };
 
 use http::StatusCode;
 use jiff::Timestamp;
 use satellite_core::{
     Automation, Cause, HostDocument, HostName, Verdict,
-    document::{AUTOMATION, ListingState, ManualEvent, Record, What},
+    document::{AUTOMATION, ListingState, ManualEvent, Pause, Record, What},
     facts::{self, Answer, Mesos},
+    time::since,
     whitelist,
 };
 use serde_json::Value;
@@ -50,6 +52,10 @@ pub(super) struct Oracle {
     documents: BTreeMap<HostName, HostDocument>,
     automation: Automation,
     born: Millis,
+    /// What the remediator's clock showed then.
+    born_at: Timestamp,
+    /// When people truly said what documents say they said at some instant.
+    said_at: BTreeMap<Timestamp, Millis>,
     /// The lists that the documents asked for lately, by revision.
     lists: VecDeque<(u64, String)>,
     seen: Option<Vec<u8>>,
@@ -68,9 +74,10 @@ pub(super) struct Oracle {
     held_since: Option<Millis>,
     /// The hosts that the leading master lists, and which of them it offers.
     agents: Option<BTreeMap<String, bool>>,
-    /// When automation took hosts off since the clock last jumped: the hourly rate is
-    /// kept by the time of day, over restarts.
+    /// When automation took hosts off. Over restarts the hourly rate is kept by the time
+    /// of day, so that a clock that had jumped by then may have cut it short.
     offs: Vec<Millis>,
+    has_clock_jumped: bool,
     off_at: BTreeMap<HostName, Millis>,
     dismissed_at: Option<Millis>,
     /// What people have said and not been answered.
@@ -115,10 +122,14 @@ struct Shown {
 }
 
 impl Oracle {
-    pub(super) fn begin_life(&mut self, now: Millis) {
+    pub(super) fn begin_life(&mut self, now: Millis, wall: Timestamp) {
         self.born = now;
+        self.born_at = wall;
         self.counts.lives += 1;
         self.last_trouble = now;
+        if std::mem::take(&mut self.has_clock_jumped) {
+            self.offs.clear();
+        }
         self.alerts.clear();
         self.shown_since.clear();
         // A hold of an earlier life goes on, and its time begins anew.
@@ -129,7 +140,7 @@ impl Oracle {
     }
 
     pub(super) fn clock_jumped(&mut self) {
-        self.offs.clear();
+        self.has_clock_jumped = true;
     }
 
     pub(super) fn edited_by_hand(&mut self, content: Vec<u8>) {
@@ -242,16 +253,20 @@ impl World {
 
     fn take_automation(&mut self, data: &[u8]) {
         let after: Automation = serde_json::from_slice(data).expect("it was encoded just now");
-        let (now, wall) = (self.now, self.wall());
+        let now = self.now;
         let (before, commands) = (&self.oracle.automation, &self.oracle.commands);
         let said = |wanted: fn(&Command) -> bool| commands.values().any(wanted);
         let began = after.pause.is_some() && after.pause != before.pause;
+        let is_over = |pause: &Pause| self.has_passed(pause.since, since(pause.since, pause.until));
         let ended =
-            after.pause.is_none() && before.pause.as_ref().is_some_and(|pause| pause.until > wall);
+            after.pause.is_none() && before.pause.as_ref().is_some_and(|pause| !is_over(pause));
         let unsaid = began && !said(|it| matches!(it, Command::Pause { .. }))
             || ended && !said(|it| matches!(it, Command::Resume));
         if after.storm_dismissed != before.storm_dismissed {
             self.oracle.dismissed_at = Some(now);
+        }
+        if let Some(pause) = &after.pause {
+            self.oracle.said_at.entry(pause.since).or_insert(now);
         }
         if after.holds.is_empty() {
             self.oracle.held_since = None;
@@ -337,7 +352,6 @@ impl World {
     ) {
         let none = BTreeMap::new();
         let before = before.map_or(&none, |it| &it.manual_events);
-        let wall = self.wall();
         let said = |wanted: &dyn Fn(&Command) -> bool| {
             let mut of_host =
                 self.oracle.commands.values().filter(|it| it.host() == Some(host.as_str()));
@@ -361,7 +375,7 @@ impl World {
         }
         for (id, event) in before.iter().filter(|(id, _)| !after.manual_events.contains_key(*id)) {
             let by = |it: &Command| matches!(it, Command::TakeBack { id: said, .. } if said == id);
-            let expired = event.expires_at().is_some_and(|at| at <= wall);
+            let expired = event.ttl.is_some_and(|ttl| self.has_passed(event.time, ttl));
             if !expired && !said(&by) {
                 wrong.push(format!("{id} is gone, which was {event:?}"));
             }
@@ -369,11 +383,27 @@ impl World {
         for what in wrong {
             self.violate(format_args!("I6: nobody has said this of {host}: {what}"));
         }
+        for event in after.manual_events.values() {
+            self.oracle.said_at.entry(event.time).or_insert(self.now);
+        }
+    }
+
+    /// Whether so much time has passed since something was said, by the clock that does
+    /// not jump. Only what an earlier process heard is as old as the time of day says.
+    fn has_passed(&self, said: Timestamp, length: Duration) -> bool {
+        let said_at = self.oracle.said_at.get(&said).copied().unwrap_or_default();
+        let born = self.oracle.born;
+        let age = match said_at >= born {
+            true => Duration::from_millis(self.now - said_at),
+            false => since(said, self.oracle.born_at) + Duration::from_millis(self.now - born),
+        };
+        // A command is heard before it is written.
+        age + Duration::from_secs(1) >= length
     }
 
     fn check_off(&mut self, host: &HostName, former: &Automation) {
         self.oracle.counts.offs += 1;
-        let (now, wall, true_time) = (self.now, self.wall(), self.true_time());
+        let (now, true_time) = (self.now, self.true_time());
         let oracle = &self.oracle;
         let listed = oracle.agents.is_some();
         let looked_twice = oracle.alerts.iter().any(|(number, answer)| {
@@ -382,7 +412,8 @@ impl World {
             };
             answer.as_ref().is_ok_and(shows) && oracle.asked.get(number) >= Some(&2)
         });
-        let paused = former.pause.as_ref().is_some_and(|pause| pause.until > wall);
+        let paused = former.pause.as_ref();
+        let paused = paused.is_some_and(|it| !self.has_passed(it.since, since(it.since, it.until)));
         let held = oracle.firing().any(|shown| shown.host.is_none())
             && oracle.held_since.is_some_and(|since| now - since < 10 * MINUTE);
         let storm = self.fell_sick_together(host, true_time);

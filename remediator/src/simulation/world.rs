@@ -211,7 +211,8 @@ impl World {
     pub(super) fn be_born(&mut self) {
         self.life = Some((Instant::now(), self.now));
         self.dead = false;
-        self.oracle.begin_life(self.now);
+        let wall = self.wall();
+        self.oracle.begin_life(self.now, wall);
         self.note(format_args!("the remediator starts"));
     }
 

@@ -75,6 +75,11 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// Nothing but since when it has been seen to hold.
+    pub(super) fn held(since: Duration) -> Self {
+        Self { held_since: Some(since), ..Self::default() }
+    }
+
     fn shown_at(&self, url: &str) -> Option<Shown> {
         self.shown.iter().find(|(it, _)| it == url).map(|&(_, shown)| shown)
     }
@@ -296,7 +301,8 @@ impl<'a> Round<'a> {
         // What this process did not see counts as seen when it began to look.
         let ends_at = shown.map_or_else(
             || {
-                let age = since(begun, self.now.wall).min(self.now.uptime);
+                let watched = self.now.uptime.saturating_sub(self.watch.since);
+                let age = since(begun, self.now.wall).min(watched);
                 later(earlier(peer.now, age), self.policy.resend_delay * EXPIRY_RESENDS)
             },
             |shown| shown.ends_at,

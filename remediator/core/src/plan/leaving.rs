@@ -121,8 +121,8 @@ impl<'a> Round<'a> {
         if let Some((until, block)) = self.pause_block(false) {
             outlook.wait(until, block);
         }
-        if self.storm.since.is_some() {
-            outlook.block(self.storm.block());
+        if let Some(since) = self.storm.since {
+            outlook.block(self.storm.block(since));
         }
         for hold in self.holds.iter().filter(|hold| hold.blocks) {
             match hold.blocks_until {

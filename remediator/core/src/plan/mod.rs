@@ -28,6 +28,7 @@ mod stock;
 mod storm;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::{
     borrow::Cow,
@@ -42,10 +43,11 @@ use crate::{
     facts::Facts,
     host::HostName,
     policy::Policy,
-    time::{Now, since},
+    time::Now,
 };
 use absence::AlertKey;
 pub use holds::HoldStatus;
+pub(crate) use rest::latest_record;
 pub use storm::StormStatus;
 
 /// How far back the hourly rate looks.
@@ -65,6 +67,10 @@ pub struct State<'a> {
 pub struct Memory {
     /// When, by uptime, the last round was.
     last_round: Option<Duration>,
+    /// The rounds since which everything below has been watched without a break.
+    watch: Option<watching::Watch>,
+    /// When it began, by this process's clock, what the documents tell of by another.
+    begun: BTreeMap<(watching::Begun, Timestamp), watching::Moment>,
     /// Since when each source has been blind.
     blind_since: BTreeMap<String, Timestamp>,
     /// What was watched of each alert that shows or whose absence matters.
@@ -76,12 +82,8 @@ pub struct Memory {
     well_since: BTreeMap<HostName, BTreeMap<String, Timestamp>>,
     /// Since when, by uptime, this process has seen a host off.
     off_since: BTreeMap<HostName, returning::OffSince>,
-    /// Who is sick, of those who fell sick while they were on.
-    sick: BTreeSet<HostName>,
-    /// Who fell sick lately, and when by uptime, whether still so or not.
-    fell_sick: BTreeMap<HostName, Duration>,
-    /// When a person last said that a storm is over.
-    dismissed: Option<storm::Dismissed>,
+    /// Who falls sick.
+    storm: storm::Seen,
 }
 
 /// What is to be done, complete: an executor has nothing left to decide.
@@ -218,16 +220,22 @@ pub enum Block {
     ClockSetBack(Timestamp),
     /// Many hosts fall sick together.
     #[error(
-        "storm: {sick} of {inventory} hosts fell sick together, and {threshold} make a storm; \
-         nothing is taken off until it is over, or `satctl resume`"
+        "storm since {since:.0}: hosts fell sick together, and {sick} of {inventory} are sick; \
+         nothing is taken off until fewer than {enough} are and nobody has fallen sick for \
+         policy.storm.calm{}, or `satctl resume`",
+        if *unseen { ", which nobody can tell while a source is blind" } else { "" }
     )]
     Storm {
-        /// How many.
+        /// Since when.
+        since: Timestamp,
+        /// How many are sick now, as far as is seen.
         sick: usize,
         /// Hosts there are.
         inventory: usize,
-        /// How many make a storm.
-        threshold: usize,
+        /// How many must not be sick any more.
+        enough: usize,
+        /// Whether not everything is seen.
+        unseen: bool,
     },
     /// Too many of its kind are away.
     #[error(
@@ -392,17 +400,19 @@ pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, n
     let mut round = Round::new(facts, state, policy, memory, now);
     round.name_blind_alertmanagers();
     round.judge_prometheus();
-    if round.clock_was_set_back() {
-        return round.finish(sightings::Sightings::default());
+    if let Some(latest) = round.clock_was_set_back() {
+        return round.rest(latest);
     }
+    round.memory.watch = Some(round.watch);
     round.end_pause();
+    round.forget_what_is_over();
     round.take_inventory();
     round.retire_hosts();
     let special = round.take_stock();
     let sightings = sightings::sort(&round);
     round.remember_alerts(&special, &sightings);
     round.judge_holds(&sightings);
-    round.judge_storm(&sightings);
+    round.judge_storm(&special, &sightings);
     round.judge_returning(&special, &sightings);
     round.count_special(&special);
     round.judge_leaving(&sightings);
@@ -427,7 +437,9 @@ struct Round<'a> {
     changes: BTreeMap<HostName, Change>,
     former_automation: &'a Automation,
     automation: Automation,
-    former_memory: &'a Memory,
+    /// What may be relied upon of what was remembered.
+    former_memory: Cow<'a, Memory>,
+    watch: watching::Watch,
     memory: Memory,
     outlooks: BTreeMap<HostName, Outlook>,
     blind: BTreeMap<String, String>,
@@ -452,13 +464,12 @@ impl<'a> Round<'a> {
         facts: &'a Facts,
         state: State<'a>,
         policy: &'a Policy,
-        former_memory: &'a Memory,
+        memory: &'a Memory,
         now: Now,
     ) -> Self {
-        let mut automation = state.automation.clone();
+        let (former_memory, watch) = memory.to_rely_on(policy, now);
         let answers = facts.alertmanagers.iter();
         let peers = answers.map(|(url, it)| (url.as_str(), absence::Peer::look(it, policy, now)));
-        automation.offs.retain(|&off| since(off, now.wall) < HOUR);
         Self {
             facts,
             policy,
@@ -466,8 +477,9 @@ impl<'a> Round<'a> {
             hosts: state.hosts,
             changes: BTreeMap::new(),
             former_automation: state.automation,
-            automation,
+            automation: state.automation.clone(),
             former_memory,
+            watch,
             memory: Memory { last_round: Some(now.uptime), ..Memory::default() },
             outlooks: BTreeMap::new(),
             blind: BTreeMap::new(),

@@ -1,36 +1,42 @@
 //! What makes automation rest as a whole: a person's pause, and a clock that
 //! was set back.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Block, HoldStatus, Outlook, Round};
+use jiff::Timestamp;
+
+use super::{
+    Block, HOUR, HoldStatus, Memory, Outlook, Plan, Round,
+    sightings::{self, Sightings},
+    watching::Begun,
+};
 use crate::{
-    document::{HostDocument, Verdict},
+    document::{Automation, HostDocument, Verdict},
     host::HostName,
-    time::later,
+    time::{later, since},
 };
 
 /// Clocks are corrected by a little all the time.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
-impl Round<'_> {
-    /// Whether the wall clock shows less than the documents have seen. Then no
-    /// duration that is counted by it means anything, so that nothing is done.
-    pub(super) fn clock_was_set_back(&mut self) -> bool {
-        let of_hosts = self.hosts.values().map(HostDocument::latest);
-        let latest = of_hosts.chain(self.automation.latest()).max();
-        let Some(latest) = latest.filter(|&it| it > later(self.now.wall, CLOCK_TOLERANCE)) else {
-            return false;
-        };
+impl<'a> Round<'a> {
+    /// Whether the wall clock shows less than the documents have seen, and what that is.
+    pub(super) fn clock_was_set_back(&self) -> Option<Timestamp> {
+        let latest = latest_record(self.hosts, &self.automation)?;
+        (latest > later(self.now.wall, CLOCK_TOLERANCE)).then_some(latest)
+    }
+
+    /// A round that only tells: no duration that is counted by the wall clock means
+    /// anything, so that nothing is done.
+    pub(super) fn rest(mut self, latest: Timestamp) -> Plan {
         let now = self.now.wall;
-        let reason = format!("it is {now:.0}, and the store has a record of {latest:.0}");
+        let reason = format!(
+            "it is {now:.0}, and the store has a record of {latest:.0}; if the clock is right now, \
+             `satctl resume` says so"
+        );
         self.blind("clock".into(), reason);
-        let off = self.hosts.iter().filter(|(_, it)| it.verdict() == Verdict::Off);
-        let off: Vec<HostName> = off.map(|(host, _)| host.clone()).collect();
-        for host in off {
-            let blocked_by = vec![Block::ClockSetBack(latest)];
-            self.outlooks.insert(host, Outlook { blocked_by, next: Some(latest) });
-        }
+        let sightings = sightings::sort(&self);
+        self.tell_of_rest(latest, &sightings);
         let holds = self.automation.holds.iter().cloned();
         let note = "automation rests, since the clock was set back";
         let held = holds.map(|hold| HoldStatus {
@@ -43,26 +49,66 @@ impl Round<'_> {
         self.storm.since = self.automation.storm_since;
         let special = self.take_stock();
         self.count_special(&special);
-        // What was watched so far stays, and the time of this round does not count.
-        let last_round = self.memory.last_round;
-        self.memory = self.former_memory.clone();
-        self.memory.last_round = last_round;
+        // What was watched so far is as old as it is: this round has judged nothing.
+        self.memory = Memory {
+            last_round: self.memory.last_round,
+            ..self.former_memory.clone().into_owned()
+        };
         // People are heard all the same.
         self.note_dismissal();
-        true
+        self.finish(sightings)
     }
 
-    /// Ends a pause whose time is over.
+    /// Tells every host that is off, or has an alert, what it waits for.
+    fn tell_of_rest(&mut self, latest: Timestamp, sightings: &Sightings<'a>) {
+        let off = self.hosts.iter().filter(|(_, it)| it.verdict() == Verdict::Off);
+        let off = off.map(|(host, _)| host.clone());
+        let accused = sightings.by_host.iter();
+        let accused = accused.filter(|it| it.shown.iter().any(|sighting| sighting.rule.is_some()));
+        let hosts = off.chain(accused.map(|it| it.known.host.clone()));
+        let outlook = |host| {
+            let blocked_by = vec![Block::ClockSetBack(latest)];
+            (host, Outlook { blocked_by, next: Some(latest) })
+        };
+        self.outlooks = hosts.map(outlook).collect();
+    }
+
+    /// Ends a pause whose time is over. Like anything that a person said it does not
+    /// end shortly after a start.
     pub(super) fn end_pause(&mut self) {
-        if let Some(pause) = self.automation.pause.take_if(|pause| pause.until <= self.now.wall) {
+        let Some(pause) = self.automation.pause.clone() else { return };
+        let age = self.age_of(Begun::Pause, pause.since);
+        let is_over = age >= since(pause.since, pause.until);
+        if is_over && self.now.uptime >= self.policy.clear_for {
             self.notes.push(format!("the pause by {} is over: {}", pause.by, pause.reason));
+            self.automation.pause = None;
         }
     }
 
+    /// Forgets who went off more than an hour ago, and an accepted clock that has caught
+    /// up with all that was ahead of it.
+    pub(super) fn forget_what_is_over(&mut self) {
+        self.automation.accepted_clock.take_if(|accepted| accepted.ahead < self.now.wall);
+        let offs = std::mem::take(&mut self.automation.offs);
+        self.automation.offs =
+            offs.into_iter().filter(|&off| self.age_of(Begun::Off, off) < HOUR).collect();
+    }
+
     /// What a pause says to taking a host off, or, with `all`, to giving it back.
-    pub(super) fn pause_block(&self, giving_back: bool) -> Option<(jiff::Timestamp, Block)> {
+    pub(super) fn pause_block(&self, giving_back: bool) -> Option<(Timestamp, Block)> {
         let pause = self.automation.pause.as_ref().filter(|pause| pause.all || !giving_back)?;
         let (by, until, reason) = (pause.by.clone(), pause.until, pause.reason.clone());
         Some((until, Block::Paused { by, until, reason }))
     }
+}
+
+/// The newest instant that the documents speak of as past, but for those that a person
+/// has excused.
+pub(crate) fn latest_record(
+    hosts: &BTreeMap<HostName, HostDocument>,
+    automation: &Automation,
+) -> Option<Timestamp> {
+    let instants = hosts.values().flat_map(HostDocument::instants).chain(automation.instants());
+    let accepted = automation.accepted_clock;
+    instants.filter(|&it| accepted.is_none_or(|accepted| !accepted.excuses(it))).max()
 }

@@ -8,6 +8,7 @@ use super::{
     AlertKey, Block, Known, Outlook, Round,
     absence::Presence,
     sightings::{self, Sighting, Sightings, freezes, of_alert},
+    watching::Begun,
 };
 use crate::{
     document::{Cause, Evidence, HostDocument, ListingState, ManualEvent, Verdict, What},
@@ -65,7 +66,7 @@ impl<'a> Round<'a> {
     /// its end would put the host back, unless an older `on` of a person does.
     fn expire_events(&mut self, known: &Known<'a>, shown: &[Sighting<'_>], outlook: &mut Outlook) {
         let (host, mut document) = (&known.host, self.document_to_keep(known));
-        while let Some(id) = expired_event(&document, self.now.wall) {
+        while let Some(id) = self.expired_event(host, &document) {
             if self.now.uptime < self.policy.clear_for {
                 let until = self.now.wall_at(self.policy.clear_for);
                 return outlook.wait(until, Block::JustStarted(until));
@@ -216,18 +217,21 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// The id of the oldest manual event whose time is over. An older one goes
+    /// first, so that it does not take over from a newer one that ends with it.
+    fn expired_event(&mut self, host: &HostName, document: &HostDocument) -> Option<String> {
+        let mut is_over = |id: &String, event: &ManualEvent| {
+            let begun = Begun::Event(host.clone(), id.clone());
+            event.ttl.is_some_and(|ttl| self.age_of(begun, event.time) >= ttl)
+        };
+        let expired = document.manual_events.iter().filter(|(id, event)| is_over(id, event));
+        expired.min_by_key(|(id, event)| (event.time, *id)).map(|(id, _)| id.clone())
+    }
+
     fn min_off(&self, rule: &str) -> Duration {
         match self.policy.rule_named(rule).map(|rule| &rule.action) {
             Some(Action::Off { min_off, .. }) => *min_off,
             _ => MIN_OFF_OF_UNKNOWN_RULE,
         }
     }
-}
-
-/// The id of the oldest manual event whose time is over. An older one goes
-/// first, so that it does not take over from a newer one that ends with it.
-fn expired_event(document: &HostDocument, now: Timestamp) -> Option<String> {
-    let over = |event: &ManualEvent| event.expires_at().is_some_and(|at| at <= now);
-    let expired = document.manual_events.iter().filter(|(_, event)| over(event));
-    expired.min_by_key(|(id, event)| (event.time, *id)).map(|(id, _)| id.clone())
 }

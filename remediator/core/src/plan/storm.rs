@@ -4,7 +4,9 @@
 //!
 //! A host falls sick when a rule's alert begins to fire for it, or when every
 //! Prometheus that scrapes it cannot, whichever comes first: a cut-off rack is
-//! noticed at its first failed scrape, before any alert has fired.
+//! noticed at its first failed scrape, before any alert has fired. Together are those
+//! whose alerts say so, also where nobody looked at the time: a remediator that was
+//! down, or cut off as well, sees it when it looks again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,9 +18,10 @@ use jiff::Timestamp;
 use super::{
     Block, Known, Round,
     sightings::{OfHost, Sighting, Sightings},
+    watching::{Begun, Moment},
 };
 use crate::{
-    document::Verdict,
+    document::{HostDocument, Verdict},
     facts::{Prometheus, Scrape},
     host::HostName,
     time::since,
@@ -43,130 +46,277 @@ pub struct StormStatus {
     /// How many of them share an attribute's value, by attribute and value,
     /// where at least two do.
     pub shared: BTreeMap<(String, String), usize>,
-    /// When it is over if nobody else falls sick.
+    /// When it is over at the earliest: if nobody else falls sick, and most are well.
     pub calm_at: Option<Timestamp>,
+    /// Whether not everything is seen that may fall sick: then it does not end.
+    pub unseen: bool,
 }
 
-/// A person's word that a storm is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dismissed {
-    /// When it was said, by the wall clock: tells one word from the next.
-    said: Timestamp,
-    /// When, by uptime, this process first saw it; `None`: it was said before this
-    /// process was there.
-    seen: Option<Duration>,
+/// What this process knows of who falls sick.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Seen {
+    /// Who is sick, or fell so lately.
+    sick: BTreeMap<HostName, Sickness>,
+    /// When, by uptime, a round last could not see all that may fall sick.
+    unseen: Option<Duration>,
+    /// Whether any Prometheus has said yet whom it cannot scrape.
+    has_scrapes: bool,
+}
+
+/// One host that is sick, or was lately.
+#[derive(Debug, Clone, PartialEq)]
+struct Sickness {
+    /// When it fell sick; `None`: it was silent already when this process first looked.
+    fell: Option<Moment>,
+    /// Whether it is only that nobody can scrape it.
+    is_silence: bool,
+    /// Whether it still is.
+    lasts: bool,
+    /// Whether it takes part in the storm that there is.
+    in_storm: bool,
 }
 
 impl StormStatus {
-    pub(super) fn block(&self) -> Block {
-        let (sick, inventory) = (self.fell_sick.len().max(self.still_sick), self.inventory);
-        Block::Storm { sick, inventory, threshold: self.threshold }
+    pub(super) fn block(&self, since: Timestamp) -> Block {
+        Block::Storm {
+            since,
+            sick: self.still_sick,
+            inventory: self.inventory,
+            enough: self.threshold.div_ceil(STILL_SICK_DIVISOR),
+            unseen: self.unseen,
+        }
     }
 }
 
 impl<'a> Round<'a> {
     /// Begins or ends a storm.
-    pub(super) fn judge_storm(&mut self, sightings: &Sightings<'a>) {
-        self.note_sick(sightings);
+    pub(super) fn judge_storm(&mut self, special: &[Known<'a>], sightings: &Sightings<'a>) {
+        let fresh = self.note_sick(special, sightings);
+        let unseen = self.note_sight();
         let inventory = self.stock.budget.inventory;
-        let policy = self.policy.storm;
-        let threshold = policy.hosts(inventory);
-        let fell_sick: BTreeSet<HostName> = self.memory.fell_sick.keys().cloned().collect();
-        let still_sick = self.memory.sick.len();
-        let was_storm = self.automation.storm_since.is_some();
-        // After a restart nobody is known to have fallen sick: then calm begins anew.
-        let last = self.memory.fell_sick.values().max().copied();
-        let calm_at = last.unwrap_or(Duration::ZERO) + policy.calm;
-        let is_calm = self.now.uptime >= calm_at && still_sick * STILL_SICK_DIVISOR < threshold;
-        if !was_storm && fell_sick.len() >= threshold {
-            self.automation.storm_since = Some(self.now.wall);
-            self.notes.push(format!(
-                "storm begins: {} of {inventory} hosts fell sick together",
-                fell_sick.len()
-            ));
-        } else if was_storm && is_calm {
+        let threshold = self.policy.storm.hosts(inventory);
+        let still_sick = self.memory.storm.sick.values().filter(|it| it.lasts).count();
+        let calm_in = self.calm_in();
+        let is_calm = calm_in.is_zero() && still_sick * STILL_SICK_DIVISOR < threshold;
+        let mut members = fresh.clone();
+        if self.automation.storm_since.is_none() {
+            members = self.fell_together(&fresh);
+            if members.len() >= threshold {
+                self.automation.storm_since = Some(self.now.wall);
+                let count = members.len();
+                let note = format!("storm begins: {count} of {inventory} hosts fell sick together");
+                self.notes.push(note);
+            }
+        } else if is_calm {
             self.automation.storm_since = None;
             self.notes.push(format!("storm is over: {still_sick} hosts are still sick"));
         }
+        self.note_members(&members);
+        let fell_sick = self.lately_sick();
         self.storm = StormStatus {
             since: self.automation.storm_since,
             shared: self.shared_attributes(&fell_sick),
-            calm_at: self.automation.storm_since.map(|_| self.now.wall_at(calm_at)),
+            calm_at: self
+                .automation
+                .storm_since
+                .map(|_| self.now.wall_at(self.now.uptime + calm_in)),
             fell_sick,
             still_sick,
             threshold,
             inventory,
+            unseen,
         };
     }
 
-    /// Keeps who is sick, and who fell sick lately.
-    fn note_sick(&mut self, sightings: &Sightings<'a>) {
-        self.memory.fell_sick = self.former_memory.fell_sick.clone();
-        let by_alert = sightings.by_host.iter().filter_map(|OfHost { known, shown }| {
-            let shown = shown.iter().filter(|it| it.rule.is_some() && !it.is_suppressed());
-            // By the clock of who shows it: ours may be wrong by hours.
-            let ago = |it: &Sighting<'_>| since(it.alert.starts_at, it.seen);
-            let ago = shown.map(ago).max()?;
-            let counts = self.counts_as_sick(&known.host, Some(known), ago);
-            counts.then(|| known.host.clone())
-        });
-        self.memory.sick = by_alert.collect();
-        for host in self.silent_hosts() {
-            let known = self.known(host.as_str());
-            if !self.memory.sick.contains(&host)
-                && self.counts_as_sick(&host, known.as_ref(), Duration::ZERO)
-            {
-                self.memory.sick.insert(host);
+    /// Keeps who is sick, and who fell so lately. Gives those who fell sick since the
+    /// last round, as far as anything could still be done to them.
+    fn note_sick(
+        &mut self,
+        special: &[Known<'a>],
+        sightings: &Sightings<'a>,
+    ) -> BTreeSet<HostName> {
+        let mut fresh = BTreeSet::new();
+        let mut sick = BTreeMap::new();
+        for OfHost { known, shown } in &sightings.by_host {
+            if let Some(sickness) = self.sick_by_alert(known, shown) {
+                if self.is_news(known) {
+                    fresh.insert(known.host.clone());
+                }
+                sick.insert(known.host.clone(), sickness);
             }
         }
-        let in_storm = self.automation.storm_since.is_some();
-        let dismissed = self.note_dismissal();
-        let (within, now) = (self.policy.storm.within, self.now.uptime);
-        self.memory.fell_sick.retain(|_, fell| {
-            let ago = now.saturating_sub(*fell);
-            // While it lasts, a storm keeps all who took part, to be told.
-            (in_storm || ago < within) && dismissed.is_none_or(|dismissed| ago < dismissed)
-        });
-    }
-
-    /// Remembers when a person said that automation should go on, and returns how
-    /// long ago that was, as far as this process has seen it: after a restart a
-    /// storm is judged anew.
-    pub(super) fn note_dismissal(&mut self) -> Option<Duration> {
-        let said = self.automation.storm_dismissed?;
-        let former = self.former_memory.dismissed.filter(|former| former.said == said);
-        let seen = former.map_or_else(
-            || {
-                // It was said since the last round, whatever the clock says.
-                let passed = self.now.uptime.saturating_sub(self.former_memory.last_round?);
-                Some(self.now.uptime - since(said, self.now.wall).min(passed))
-            },
-            |former| former.seen,
-        );
-        self.memory.dismissed = Some(Dismissed { said, seen });
-        seen.map(|seen| self.now.uptime.saturating_sub(seen))
-    }
-
-    /// Whether a host counts that is sick, and notes how long ago it fell so as far
-    /// as its alerts tell. One that was off before takes no part: nothing would be
-    /// done to it.
-    fn counts_as_sick(
-        &mut self,
-        host: &HostName,
-        known: Option<&Known<'a>>,
-        ago: Duration,
-    ) -> bool {
-        let was_sick = self.former_memory.sick.contains(host);
-        let document = known.map(|known| self.document_of(known));
-        let could_go = document.is_some_and(|document| {
-            document.verdict() == Verdict::On && self.is_in_inventory(document)
-        });
-        // What began long before this process did is no news.
-        if !was_sick && could_go && ago < self.policy.storm.within {
-            let fell = self.now.uptime.saturating_sub(ago);
-            self.memory.fell_sick.insert(host.clone(), fell);
+        for host in self.silent_hosts() {
+            let Some(known) = self.known(host.as_str()).filter(|_| !sick.contains_key(&host))
+            else {
+                continue;
+            };
+            if let Some(sickness) = self.sick_by_silence(&known, sightings.of_host(&host)) {
+                if self.is_news(&known) && sickness.fell.is_some() {
+                    fresh.insert(host.clone());
+                }
+                sick.insert(host, sickness);
+            }
         }
-        was_sick || could_go
+        for (host, former) in self.sick_no_more() {
+            sick.entry(host).or_insert(former);
+        }
+        if self.former_memory.last_round.is_none() {
+            for (host, sickness) in self.went_off_before(special) {
+                sick.entry(host).or_insert(sickness);
+            }
+        }
+        self.memory.storm.sick = sick;
+        fresh
+    }
+
+    /// What is known of a host that has an alert, if it takes part: one that was off
+    /// before for other reasons does not, since nothing would be done to it.
+    fn sick_by_alert(&self, known: &Known<'a>, shown: &[Sighting<'a>]) -> Option<Sickness> {
+        let shown = shown.iter().filter(|it| it.rule.is_some() && !it.is_suppressed());
+        // By the clock of who shows it: ours may be wrong by hours.
+        let age = shown.map(|it| since(it.alert.starts_at, it.seen)).max()?;
+        let fell = Moment::ago(age, self.now);
+        let former = self.was_sick(&known.host);
+        let document = self.document_of(known);
+        let is_concerned = document.verdict() == Verdict::On || is_off_by_alert(document);
+        let takes_part = former.is_some() || (is_concerned && self.is_in_inventory(document));
+        takes_part.then(|| Sickness {
+            fell: former.and_then(|former| former.fell).map_or(Some(fell), |it| Some(it.min(fell))),
+            is_silence: false,
+            lasts: true,
+            in_storm: former.is_some_and(|former| former.in_storm),
+        })
+    }
+
+    /// What is known of a host that no Prometheus can scrape, if it takes part. One
+    /// whose alert a person has silenced does not: somebody knows of it.
+    fn sick_by_silence(&self, known: &Known<'a>, shown: &[Sighting<'a>]) -> Option<Sickness> {
+        let former = self.was_sick(&known.host);
+        let takes_part = former.is_some() || self.could_go(known);
+        let is_known_of = shown.iter().any(Sighting::is_suppressed);
+        (takes_part && !is_known_of).then(|| Sickness {
+            fell: match former {
+                Some(former) => former.fell,
+                // Since when it has been silent was for another process to see.
+                None if !self.former_memory.storm.has_scrapes => None,
+                None => Some(Moment::ago(Duration::ZERO, self.now)),
+            },
+            is_silence: true,
+            lasts: true,
+            in_storm: former.is_some_and(|former| former.in_storm),
+        })
+    }
+
+    /// Those of the last round who are not seen to be sick any more. What nobody scrapes
+    /// stays as it was while a Prometheus does not answer.
+    fn sick_no_more(&self) -> Vec<(HostName, Sickness)> {
+        let blind = self.witnesses.len() < self.facts.prometheus.len();
+        let in_storm = self.automation.storm_since.is_some();
+        let within = self.policy.storm.within;
+        let fell_lately = |it: &Sickness| it.fell.is_some_and(|it| it.age(self.now) < within);
+        let former = self.former_memory.storm.sick.iter().map(|(host, former)| {
+            let lasts = former.lasts && former.is_silence && blind;
+            (host.clone(), Sickness { lasts, ..former.clone() })
+        });
+        let kept = |it: &Sickness| it.lasts || fell_lately(it) || (in_storm && it.in_storm);
+        former.filter(|(_, it)| kept(it)).collect()
+    }
+
+    /// Who an earlier process took off, and when that fell sick.
+    fn went_off_before(&self, special: &[Known<'a>]) -> Vec<(HostName, Sickness)> {
+        let fell = |known: &Known<'a>| {
+            let document = self.document_of(known);
+            let begun = document.alert_causes().map(|(_, _, evidence)| evidence.starts_at).min()?;
+            let fell = Some(Moment::ago(since(begun, self.now.wall), self.now));
+            let sickness = Sickness { fell, is_silence: false, lasts: false, in_storm: false };
+            is_off_by_alert(document).then(|| (known.host.clone(), sickness))
+        };
+        special.iter().filter_map(fell).collect()
+    }
+
+    fn was_sick(&self, host: &HostName) -> Option<&Sickness> {
+        self.former_memory.storm.sick.get(host).filter(|former| former.lasts)
+    }
+
+    fn could_go(&self, known: &Known<'a>) -> bool {
+        let document = self.document_of(known);
+        document.verdict() == Verdict::On && self.is_in_inventory(document)
+    }
+
+    fn is_news(&self, known: &Known<'a>) -> bool {
+        self.was_sick(&known.host).is_none() && self.could_go(known)
+    }
+
+    /// Whether not everything is seen that may fall sick, which keeps a storm going: it
+    /// may well be what cuts the way to those who would tell.
+    fn note_sight(&mut self) -> bool {
+        let former = &self.former_memory.storm;
+        let unseen = self.witnesses.len() < self.facts.prometheus.len()
+            || self.peers.values().any(|peer| peer.believed().is_err());
+        self.memory.storm.unseen = if unseen { Some(self.now.uptime) } else { former.unseen };
+        self.memory.storm.has_scrapes = former.has_scrapes || !self.witnesses.is_empty();
+        unseen
+    }
+
+    /// How long nobody may fall sick any more before it is calm.
+    fn calm_in(&self) -> Duration {
+        let seen = &self.memory.storm;
+        let last = seen.sick.values().filter_map(|it| it.fell).max();
+        let quiet = last.map_or(Duration::MAX, |last| last.age(self.now));
+        let seen_for = self.now.uptime.saturating_sub(seen.unseen.unwrap_or_default());
+        self.policy.storm.calm.saturating_sub(quiet.min(seen_for))
+    }
+
+    /// The most hosts that fell sick within `storm.within` of each other, one of `fresh`
+    /// among them: the others were judged before. When a person said that automation
+    /// should go on, those that were sick then make no storm any more.
+    fn fell_together(&mut self, fresh: &BTreeSet<HostName>) -> BTreeSet<HostName> {
+        let dismissed = self.note_dismissal();
+        let counts = |fell: &Moment| dismissed.is_none_or(|dismissed| *fell > dismissed);
+        let sick = self.memory.storm.sick.iter();
+        let falls = sick.filter_map(|(host, it)| Some((it.fell.filter(counts)?, host)));
+        let mut falls: Vec<(Moment, &HostName)> = falls.collect();
+        falls.sort();
+        let is_fresh = |at: usize| usize::from(fresh.contains(falls[at].1));
+        let (mut begin, mut fresh_in_window, mut most) = (0, 0, 0..0);
+        for end in 0..falls.len() {
+            fresh_in_window += is_fresh(end);
+            while falls[end].0.after(falls[begin].0) >= self.policy.storm.within {
+                fresh_in_window -= is_fresh(begin);
+                begin += 1;
+            }
+            if fresh_in_window > 0 && end + 1 - begin > most.len() {
+                most = begin..end + 1;
+            }
+        }
+        falls[most].iter().map(|(_, host)| (*host).clone()).collect()
+    }
+
+    /// When a person last said that automation should go on.
+    pub(super) fn note_dismissal(&mut self) -> Option<Moment> {
+        let said = self.automation.storm_dismissed?;
+        Some(Moment::ago(self.age_of(Begun::Dismissal, said), self.now))
+    }
+
+    /// Who takes part in the storm, if there is one. After a start in the middle of it
+    /// all who are sick do.
+    fn note_members(&mut self, joined: &BTreeSet<HostName>) {
+        let is_storm = self.automation.storm_since.is_some();
+        let is_first = self.former_memory.last_round.is_none();
+        for (host, sickness) in &mut self.memory.storm.sick {
+            let joins = joined.contains(host) || (is_first && sickness.lasts);
+            sickness.in_storm = is_storm && (sickness.in_storm || joins);
+        }
+    }
+
+    /// Who takes part in the storm, or would if it were one.
+    fn lately_sick(&self) -> BTreeSet<HostName> {
+        let is_storm = self.automation.storm_since.is_some();
+        let within = self.policy.storm.within;
+        let lately = |it: &Sickness| it.fell.is_some_and(|it| it.age(self.now) < within);
+        let sick = self.memory.storm.sick.iter();
+        let lately = sick.filter(|(_, it)| if is_storm { it.in_storm } else { lately(it) });
+        lately.map(|(host, _)| host.clone()).collect()
     }
 
     /// Hosts that no Prometheus can scrape although one tries.
@@ -193,4 +343,9 @@ impl<'a> Round<'a> {
         shared.retain(|_, count| *count > 1);
         shared
     }
+}
+
+/// Whether it is off because of alerts, and not because somebody said so.
+fn is_off_by_alert(document: &HostDocument) -> bool {
+    document.ruling_event().is_none() && document.alert_causes().next().is_some()
 }

@@ -1,6 +1,6 @@
 //! Many hosts that fall sick together.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::world::{ROUND, World, assert_blocked};
 use crate::plan::Block;
@@ -20,7 +20,7 @@ fn i3_hosts_that_fall_silent_together_make_a_storm_and_none_goes_off() {
     }
     world.pass(600);
     assert_eq!(world.hosts_off(), [] as [&str; 0]);
-    assert_blocked!(world, "h1", Block::Storm { sick: 4, inventory: 10, threshold: 3 });
+    assert_blocked!(world, "h1", Block::Storm { sick: 4, inventory: 10, enough: 2, .. });
     let shared = BTreeMap::from([(("rack".to_owned(), "r1".to_owned()), 4)]);
     assert_eq!(world.last_plan().storm.shared, shared);
 }
@@ -179,4 +179,191 @@ fn i3_a_word_that_was_heard_while_the_clock_was_behind_ends_no_later_storm() {
     world.pass(60);
     assert!(world.last_plan().storm.since.is_some());
     assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+/// A storm of four.
+fn storm() -> World {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3", "h4"] {
+        world.sicken(host);
+    }
+    world.pass(300);
+    assert!(world.last_plan().storm.since.is_some() && world.hosts_off().is_empty());
+    world
+}
+
+#[test]
+fn i3_a_storm_does_not_end_while_no_alertmanager_answers() {
+    let mut world = storm();
+    world.alertmanagers.iter_mut().for_each(|it| it.answers = false);
+    world.pass(900);
+    assert!(world.last_plan().storm.unseen);
+    world.alertmanagers.iter_mut().for_each(|it| it.answers = true);
+    world.pass(60);
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+#[test]
+fn i3_a_storm_does_not_end_while_prometheus_reaches_no_alertmanager() {
+    let mut world = storm();
+    world.alertmanagers.iter_mut().for_each(|it| it.hears = false);
+    world.pass(1200);
+    world.alertmanagers.iter_mut().for_each(|it| it.hears = true);
+    world.pass(120);
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+#[test]
+fn i3_a_storm_of_silence_does_not_end_while_prometheus_is_dead() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h3", "h5", "h7"] {
+        world.node(host).silent = true;
+    }
+    world.pass(300);
+    world.kill_prometheus();
+    world.pass(1200);
+    assert!(world.last_plan().storm.since.is_some());
+    world.start_prometheus();
+    world.pass(120);
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+#[test]
+fn i3_a_storm_that_began_while_nobody_could_see_is_one() {
+    let mut world = ten_hosts();
+    world.alertmanagers.iter_mut().for_each(|it| it.answers = false);
+    for host in ["h1", "h2", "h3", "h4"] {
+        world.sicken(host);
+    }
+    world.pass(400);
+    world.alertmanagers.iter_mut().for_each(|it| it.answers = true);
+    world.pass(60);
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+    assert_eq!(world.last_plan().storm.fell_sick.len(), 4);
+}
+
+#[test]
+fn i3_a_storm_that_began_while_the_remediator_was_down_is_one() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3", "h4"] {
+        world.sicken(host);
+    }
+    world.let_time_pass(400);
+    world.restart();
+    world.pass(60);
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+#[test]
+fn i3_what_an_earlier_process_took_off_counts() {
+    for is_still_sick in [true, false] {
+        let mut world = ten_hosts();
+        world.lose("h1");
+        world.lose("h2");
+        if !is_still_sick {
+            world.heal("h1");
+            world.heal("h2");
+            world.pass(30);
+        }
+        world.restart();
+        world.round(ROUND);
+        world.sicken("h3");
+        world.pass(90);
+        assert!(world.is_on("h3"), "still sick: {is_still_sick}\n{}", world.tell());
+    }
+}
+
+/// Three that are silent, each since another time; people know of it.
+fn three_long_silent() -> World {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3"] {
+        world.silence("ExporterSilent", host);
+        world.node(host).silent = true;
+        world.pass(400);
+    }
+    assert!(world.last_plan().storm.since.is_none());
+    world
+}
+
+#[test]
+fn i3_hosts_that_were_silent_long_before_prometheus_missed_a_round_make_no_storm() {
+    let mut world = three_long_silent();
+    for host in ["h1", "h2", "h3"] {
+        world.unsilence("ExporterSilent", host);
+    }
+    world.policy.max_off.count = 0;
+    world.pass(600);
+    assert!(world.last_plan().storm.since.is_none());
+    world.prometheus[0].alive = false;
+    world.decide();
+    world.prometheus[0].alive = true;
+    world.pass(60);
+    assert!(world.last_plan().storm.since.is_none());
+}
+
+#[test]
+fn i3_hosts_that_were_silent_long_before_a_restart_make_no_storm() {
+    let mut world = three_long_silent();
+    world.restart();
+    world.pass(1200);
+    assert!(world.last_plan().storm.since.is_none());
+    for host in ["h4", "h5", "h6"] {
+        world.node(host).silent = true;
+    }
+    world.pass(30);
+    assert!(world.last_plan().storm.since.is_some(), "what falls silent now does");
+}
+
+#[test]
+fn i6_a_storm_that_a_person_has_ended_is_not_begun_again_by_a_restart() {
+    let mut world = ten_hosts();
+    world.policy.max_off.count = 1;
+    for host in ["h1", "h2", "h3", "h4"] {
+        world.sicken(host);
+    }
+    world.pass(90);
+    world.resume();
+    world.pass(30);
+    world.restart();
+    world.pass(30);
+    assert!(world.last_plan().storm.since.is_none());
+    for host in ["h5", "h6", "h7"] {
+        world.sicken(host);
+    }
+    world.pass(60);
+    assert!(world.last_plan().storm.since.is_some(), "a later one is another");
+}
+
+#[test]
+fn i3_a_storm_that_is_over_is_not_begun_again_by_those_who_took_part() {
+    let mut world = ten_hosts();
+    world.policy.storm.calm = Duration::from_secs(60);
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.pass(60);
+    assert!(world.last_plan().storm.since.is_some());
+    world.heal("h2");
+    world.heal("h3");
+    let begins = |world: &World| {
+        world.last_plan().notes.iter().filter(|note| note.contains("begins")).count()
+    };
+    let mut begun = 0;
+    for _ in 0..20 {
+        world.round(ROUND);
+        begun += begins(&world);
+    }
+    assert_eq!((begun, world.hosts_off()), (0, vec!["h1"]));
+}
+
+#[test]
+fn a_storm_is_told_truly_after_a_restart_in_the_middle_of_it() {
+    let mut world = storm();
+    world.heal("h3");
+    world.heal("h4");
+    world.pass(30);
+    world.restart();
+    world.pass(120);
+    assert_blocked!(world, "h1", Block::Storm { sick: 2, inventory: 10, enough: 2, .. });
+    assert_eq!(world.last_plan().storm.fell_sick.len(), 2);
 }

@@ -373,9 +373,8 @@ impl World {
 
     /// A person lets automation go on.
     pub(super) fn resume(&mut self) {
-        self.automation.pause = None;
-        self.automation.storm_since = None;
-        self.automation.storm_dismissed = Some(self.clock().wall);
+        let now = self.clock().wall;
+        manual::resume(&mut self.automation, &self.hosts, now);
     }
 
     pub(super) fn take_back(&mut self, host: &str, id: &str) {
