@@ -403,7 +403,7 @@ impl World {
 
     fn check_off(&mut self, host: &HostName, former: &Automation) {
         self.oracle.counts.offs += 1;
-        let (now, true_time) = (self.now, self.true_time());
+        let now = self.now;
         let oracle = &self.oracle;
         let listed = oracle.agents.is_some();
         let looked_twice = oracle.alerts.iter().any(|(number, answer)| {
@@ -416,7 +416,7 @@ impl World {
         let paused = paused.is_some_and(|it| !self.has_passed(it.since, since(it.since, it.until)));
         let held = oracle.firing().any(|shown| shown.host.is_none())
             && oracle.held_since.is_some_and(|since| now - since < 10 * MINUTE);
-        let storm = self.fell_sick_together(host, true_time);
+        let storm = self.fell_sick_together(host);
         let threshold = self.config.policy.storm.hosts(self.inventory().count());
         if !listed {
             self.violate(format_args!("I16: {host} went off without a leading master"));
@@ -439,9 +439,10 @@ impl World {
         }
     }
 
-    /// How many hosts have fallen sick within the time that makes a storm, for sure:
-    /// those whose exporter went silent before may count from then on.
-    fn fell_sick_together(&self, leaving: &HostName, now: Timestamp) -> usize {
+    /// How many hosts, the leaving one among them, have fallen sick within the time that
+    /// makes a storm, for sure: those whose exporter went silent before may count from
+    /// then on. Whether anybody looked at the time does not matter.
+    fn fell_sick_together(&self, leaving: &HostName) -> usize {
         let oracle = &self.oracle;
         let within = self.config.policy.storm.within;
         let fell = oracle.shown_since.iter().filter(|(name, since)| {
@@ -452,10 +453,15 @@ impl World {
             let could_go = *name == leaving
                 || document.is_some_and(|it| it.verdict() == Verdict::On && it.was_ever_listed());
             let dismissed = oracle.dismissed_at.is_some_and(|at| **since <= instant(at));
-            let recent = now.duration_since(**since).unsigned_abs() < within;
-            heard && could_go && recent && !dismissed
+            heard && could_go && !dismissed
         });
-        fell.count()
+        let fell: Vec<(&HostName, Timestamp)> = fell.map(|(host, since)| (host, *since)).collect();
+        let Some((_, own)) = fell.iter().find(|(host, _)| *host == leaving) else { return 0 };
+        let windows = fell.iter().map(|(_, first)| {
+            let inside = |at: Timestamp| at >= *first && since(*first, at) < within;
+            if inside(*own) { fell.iter().filter(|(_, at)| inside(*at)).count() } else { 0 }
+        });
+        windows.max().unwrap_or_default()
     }
 
     fn inventory(&self) -> impl Iterator<Item = (&HostName, &HostDocument)> {

@@ -22,6 +22,8 @@ const RECONCILE: &str = "remediator/src/reconcile.rs";
 const GATHER: &str = "remediator/src/gather.rs";
 const WEBHOOK: &str = "remediator/src/api/webhook.rs";
 const EVENTS: &str = "remediator/src/api/events.rs";
+const STORM: &str = "remediator/core/src/plan/storm.rs";
+const WATCHING: &str = "remediator/core/src/plan/watching.rs";
 const CLOCK: &str = "remediator/src/clock.rs";
 
 pub(crate) const FAULTS: &[Fault] = &[
@@ -196,6 +198,24 @@ pub(crate) const FAULTS: &[Fault] = &[
         text: "for (host, record) in self.ledger.take_belated() {",
         instead: "for (host, record) in self.ledger.take_belated().into_iter().take(0) {",
         breaks: &["I34"],
+    },
+    Fault {
+        name: "a_storm_that_nobody_saw_begin_is_none",
+        file: STORM,
+        text: "falls.sort();",
+        instead: "falls.retain(|(fell, _)| fell.age(self.now) < self.policy.storm.within);
+        falls.sort();",
+        breaks: &["I3"],
+    },
+    Fault {
+        name: "what_people_say_ends_by_the_time_of_day",
+        file: WATCHING,
+        text: "let former = self.former_memory.begun.get(&key).copied();",
+        instead: "let former = None;
+        if true {
+            return since(key.1, self.now.wall);
+        }",
+        breaks: &["I2", "I4", "I6"],
     },
     Fault {
         name: "waits_run_on_the_wall_clock",
