@@ -14,6 +14,7 @@ use futures::{
 use prometheus_client::registry::Registry;
 use satellite_config::Config;
 use satellite_toolkit::{
+    browser,
     exit::{Failure, chain},
     lifecycle::{self, Readiness, Reload, Reloader},
     process,
@@ -248,7 +249,10 @@ impl Daemon {
             merger.run(token.clone()).boxed(),
             self.reloader.run(token.clone(), load).boxed(),
         ];
-        let router = api::router(app).merge(lifecycle::routes(readiness, self.reload));
+        // Nobody is asked who they are, and the configuration has only loopback.
+        let router = api::router(app)
+            .merge(lifecycle::routes(readiness, self.reload))
+            .layer(axum::middleware::from_fn(browser::refuse_other_hosts));
         let limits = Limits { body_bytes: MAX_BODY_BYTES, ..Limits::default() };
         let metrics = self.server_metrics;
         let serve = async move {

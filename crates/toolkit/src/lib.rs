@@ -9,6 +9,7 @@
 //! [`lifecycle`], [`serve::bind`], [`serve::serve`], and at its end
 //! [`shutdown::Shutdown::drain`] and [`exit::finish`].
 
+pub mod browser;
 pub mod exit;
 pub mod exposition;
 pub mod lifecycle;

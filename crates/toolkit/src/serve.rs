@@ -46,7 +46,7 @@ use tower_http::{
 };
 use tracing::{debug, error, info, warn};
 
-use crate::shutdown;
+use crate::{browser, shutdown};
 
 /// How long to pause when the process has no file descriptor left for a connection.
 /// Without a pause the loop would spin; what waits is kept by the kernel.
@@ -265,6 +265,7 @@ fn guard(router: Router, limits: &Limits, metrics: &ServerMetrics) -> Router {
     router
         // Ours governs, also where it is above axum's 2 MiB.
         .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn(browser::refuse_other_sites))
         .layer(CatchPanicLayer::custom(move |panic| panicked(panic, &panics)))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,

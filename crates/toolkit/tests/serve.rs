@@ -123,6 +123,25 @@ async fn a_body_over_the_limit_is_413_in_the_shape_of_every_error() {
 }
 
 #[tokio::test]
+async fn a_web_page_of_another_site_may_ask_and_not_command() {
+    let server = start(router(), Limits::default()).await;
+    let send = async |method: &str, path: &str, header: &str| {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n");
+        server.exchange(format!("{head}{header}Content-Length: 0\r\n\r\n").as_bytes()).await
+    };
+    for header in ["Origin: http://evil\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"]
+    {
+        let answer = send("POST", "/echo", header).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{header}{answer}");
+        assert!(answer.contains(r#""code":"forbidden""#), "{answer}");
+        assert!(send("GET", "/", header).await.ends_with("hello"));
+    }
+    for header in ["", "Origin: http://x:1\r\nSec-Fetch-Site: same-origin\r\n"] {
+        assert!(send("POST", "/echo", header).await.starts_with("HTTP/1.1 200 "));
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_arrive_is_answered_503() {
     let limits = Limits { request_timeout: Duration::from_millis(100), ..Limits::default() };
     let server = start(router(), limits).await;

@@ -32,7 +32,7 @@ async fn sigterm_ends_it_within_10_s_while_a_request_never_ends() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
     let mut stuck = TcpStream::connect(remediator.address()).await.unwrap();
-    let head = "POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
+    let head = "POST /webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
     stuck.write_all(head.as_bytes()).await.unwrap();
     // An answer to a later request: the first has arrived by now.
     remediator.rounds(1).await;
@@ -45,7 +45,7 @@ async fn a_second_signal_ends_it_at_once() {
     let world = World::new().await;
     let remediator = world.start_ready().await;
     let mut stuck = TcpStream::connect(remediator.address()).await.unwrap();
-    let head = "POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
+    let head = "POST /webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
     stuck.write_all(head.as_bytes()).await.unwrap();
     remediator.rounds(1).await;
     remediator.signal(Signal::TERM);

@@ -261,7 +261,7 @@ async fn a_client_that_hangs_up_in_the_middle_of_its_command_harms_nobody() {
     let remediator = world.start_ready().await;
     let said = off().to_string();
     let request = format!(
-        "PUT /api/v1/hosts/h1.lab/events/e HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "PUT /api/v1/hosts/h1.lab/events/e HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{said}",
         said.len()
     );

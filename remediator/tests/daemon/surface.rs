@@ -3,7 +3,11 @@
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::Command,
+};
 
 use super::{
     fake::Mood,
@@ -327,4 +331,36 @@ async fn i14_no_label_can_end_a_line_of_the_log() {
         );
         assert!(!line.contains(['\u{2028}', '\u{202e}']), "{line}");
     }
+}
+
+#[tokio::test]
+async fn no_web_page_can_command_it_through_a_persons_browser() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let send = async |method: &str, path: &str, header: &str, value: &str| {
+        remediator.send(remediator.request(method, path).header(header, value)).await
+    };
+    let own = format!("http://{}", remediator.address());
+    for path in ["/api/v1/resume", "/webhook", "/-/reload"] {
+        for (header, value) in
+            [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]
+        {
+            let message = send("POST", path, header, value).await.error(403);
+            assert!(message.contains("another site"), "{message}");
+        }
+    }
+    // Its name was made to point here, so that to the browser it is the same site.
+    for (method, path) in [("POST", "/api/v1/resume"), ("GET", "/api/v1/status"), ("GET", "/no")] {
+        let message = send(method, path, "host", "evil.example:5001").await.error(403);
+        assert!(message.contains("localhost"), "{message}");
+    }
+    remediator.wait_for_log("Refused a request that a web page may have sent").await;
+    assert_eq!(send("POST", "/api/v1/resume", "origin", &own).await.status, 200);
+    assert_eq!(send("POST", "/-/reload", "host", "LOCALHOST:8080").await.status, 200);
+    let old = "GET /-/healthy HTTP/1.0\r\n\r\n";
+    let mut stream = TcpStream::connect(remediator.address()).await.unwrap();
+    stream.write_all(old.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
 }

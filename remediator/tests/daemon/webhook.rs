@@ -77,7 +77,7 @@ async fn post_all(address: &str, rest: String) -> String {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut answers, mut requests) = stream.into_split();
     let post = tokio::spawn(async move {
-        let head = "POST /webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+        let head = "POST /webhook HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
         // The server may close before it has read all.
         requests.write_all(format!("{head}{rest}").as_bytes()).await.ok();
         requests
