@@ -41,8 +41,6 @@ use crate::{
     store::{EmbeddedStore, ShadowStore, Store},
 };
 
-/// What Alertmanager may deliver at once: some 5 000 alerts of 1.6 kB.
-const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// A source that does not take a connection for so long is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -253,7 +251,7 @@ impl Daemon {
         let router = api::router(app)
             .merge(lifecycle::routes(readiness, self.reload))
             .layer(axum::middleware::from_fn(browser::refuse_other_hosts));
-        let limits = Limits { body_bytes: MAX_BODY_BYTES, ..Limits::default() };
+        let limits = Limits { body_bytes: api::MAX_BODY_BYTES, ..Limits::default() };
         let metrics = self.server_metrics;
         let serve = async move {
             serve::serve(listener, router, limits, &metrics, token).await.context("cannot serve")

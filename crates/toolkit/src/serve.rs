@@ -41,9 +41,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use tower_http::{
-    catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer,
-};
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 use tracing::{debug, error, info, warn};
 
 use crate::{browser, shutdown};
@@ -263,15 +261,15 @@ fn guard(router: Router, limits: &Limits, metrics: &ServerMetrics) -> Router {
     let panics = metrics.panics.clone();
     let body_bytes = limits.body_bytes;
     router
-        // Ours governs, also where it is above axum's 2 MiB.
-        .layer(DefaultBodyLimit::disable())
+        // For every extractor that reads a body. The handler sees what is too large, and
+        // can say so in its own way.
+        .layer(DefaultBodyLimit::max(body_bytes))
         .layer(axum::middleware::from_fn(browser::refuse_other_sites))
         .layer(CatchPanicLayer::custom(move |panic| panicked(panic, &panics)))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             limits.request_timeout,
         ))
-        .layer(RequestBodyLimitLayer::new(body_bytes))
         .layer(axum::middleware::map_response(move |response: Response| {
             std::future::ready(explain(response, body_bytes))
         }))

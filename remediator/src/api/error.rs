@@ -3,11 +3,15 @@
 //! A 4xx says what to change. A 5xx says that the same request may work later;
 //! its cause is in the log.
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    extract::rejection::{BytesRejection, JsonRejection, PathRejection},
+    response::{IntoResponse, Response},
+};
 use http::StatusCode;
 use satellite_toolkit::{exit::chain, serve::json_error};
 use tracing::error;
 
+use super::MAX_BODY_BYTES;
 use crate::{journal::JournalError, store::StoreError};
 
 /// Why a request is not carried out.
@@ -16,6 +20,9 @@ pub(crate) enum ApiError {
     /// The request cannot be read or makes no sense: 400.
     #[error("{0}")]
     Bad(String),
+    /// The body is larger than any may be: 413.
+    #[error("the body is larger than {MAX_BODY_BYTES} bytes")]
+    TooLarge,
     /// There is no such thing: 404.
     #[error("{0}")]
     NotFound(String),
@@ -33,10 +40,38 @@ pub(crate) enum ApiError {
     Journal(#[source] JournalError),
 }
 
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        Self::of_body(rejection.status(), &rejection)
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::of_body(rejection.status(), &rejection)
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::Bad(chain(&rejection))
+    }
+}
+
+impl ApiError {
+    fn of_body(status: StatusCode, rejection: &(dyn std::error::Error + 'static)) -> Self {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            _ => Self::Bad(chain(rejection)),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Later(_) | Self::Store(_) | Self::Journal(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -17,7 +17,6 @@ use satellite_core::{
     manual::{self, Refusal},
     whitelist::{in_inventory, is_gone},
 };
-use satellite_toolkit::exit::chain;
 use serde::Deserialize;
 use tracing::info;
 
@@ -61,7 +60,7 @@ pub(super) async fn say(
     said: Result<Json<Said>, JsonRejection>,
 ) -> Result<(StatusCode, Json<HostView>), ApiError> {
     let (host, id) = parse_path(path)?;
-    let Json(said) = said.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
+    let Json(said) = said?;
     let (reason, ttl) = (parse_reason(said.reason)?, parse_ttl(said.ttl.as_deref())?);
     let (force, author) = (parse_force(query)?, author(&headers));
     refuse_in_dry_run(&app)?;
@@ -185,7 +184,7 @@ async fn carry_out(
 fn parse_path(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<(HostName, String), ApiError> {
-    let Path((host, id)) = path.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
+    let Path((host, id)) = path?;
     let host = parse_host(&host)?;
     let plain = |it: char| it.is_ascii_graphic() || it == ' ';
     if id.is_empty() || id.len() > MAX_ID_LENGTH || !id.chars().all(plain) {

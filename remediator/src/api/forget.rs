@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
 };
 use http::HeaderMap;
 use satellite_core::document::{ListingState, Record, What};
@@ -21,9 +21,10 @@ use crate::{journal::Entry, ledger::Batch};
 /// back in the next round, as a new host, with all that was said of it lost.
 pub(super) async fn forget(
     State(app): State<App>,
-    Path(host): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
+    let Path(host) = path?;
     let host = parse_host(&host)?;
     let author = author(&headers);
     refuse_in_dry_run(&app)?;

@@ -16,7 +16,6 @@ use satellite_core::{
     explain::explain,
     plan::Outlook,
 };
-use satellite_toolkit::exit::chain;
 use serde::{Deserialize, Serialize};
 
 use super::{App, error::ApiError};
@@ -97,7 +96,7 @@ pub(super) async fn show(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<HostView>, ApiError> {
-    let Path(host) = path.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
+    let Path(host) = path?;
     let host = parse_host(&host)?;
     view_of(&app, &host).map(Json)
 }

@@ -27,10 +27,14 @@ use http::StatusCode;
 use prometheus_client::registry::Registry;
 use satellite_config::Config;
 use satellite_toolkit::{exposition, serve::json_error};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{clock::Clock, journal::Journal, ledger::Ledger, merge::FileStatus, reconcile::Report};
 use webhook::Deliveries;
+
+/// The largest body that is taken: what Alertmanager may deliver at once, some 5 000
+/// alerts of 1.6 kB.
+pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the handlers are given.
 pub(crate) struct Parts {
@@ -51,11 +55,28 @@ pub(crate) struct App(Arc<Shared>);
 struct Shared {
     parts: Parts,
     deliveries: Deliveries,
+    /// The bytes of deliveries that may still arrive.
+    room: Arc<Semaphore>,
+    /// Those who may still begin to read the journal.
+    readers: Arc<Semaphore>,
 }
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, deliveries: Deliveries::default() }))
+        Self(Arc::new(Shared {
+            parts,
+            deliveries: Deliveries::default(),
+            room: Arc::new(Semaphore::new(webhook::ARRIVING_BYTES)),
+            readers: Arc::new(Semaphore::new(record::READERS)),
+        }))
+    }
+
+    fn room(&self) -> &Arc<Semaphore> {
+        &self.0.room
+    }
+
+    fn readers(&self) -> &Arc<Semaphore> {
+        &self.0.readers
     }
 
     fn deliveries(&self) -> &Deliveries {

@@ -12,7 +12,6 @@ use axum::{
 };
 use http::HeaderMap;
 use satellite_core::{Automation, HostDocument, HostName, document::Pause, manual, time::later};
-use satellite_toolkit::exit::chain;
 use serde::Deserialize;
 use serde_json::json;
 use tracing::info;
@@ -44,7 +43,7 @@ pub(super) async fn pause(
     headers: HeaderMap,
     request: Result<Json<PauseRequest>, JsonRejection>,
 ) -> Result<Json<Status>, ApiError> {
-    let Json(request) = request.map_err(|rejection| ApiError::Bad(chain(&rejection)))?;
+    let Json(request) = request?;
     let reason = parse_reason(request.reason)?;
     let ttl = parse_ttl(request.ttl.as_deref())?.unwrap_or(DEFAULT_TTL);
     let since = app.clock.now().wall;

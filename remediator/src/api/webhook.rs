@@ -7,23 +7,34 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use axum::{body::Bytes, extract::State};
+use axum::{
+    body::{Body, Bytes, HttpBody as _},
+    extract::{FromRequest as _, Request, State},
+};
 use http::StatusCode;
 use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
 
-use super::{App, error::ApiError};
+use super::{App, MAX_BODY_BYTES, error::ApiError};
 use crate::{
     journal::Entry,
     sources::alertmanager::webhook::{Delivery, Status, parse},
 };
 
+/// Bytes of deliveries that are taken in at once: four of the largest, or thousands of the
+/// usual ones. Until one is on disk it needs about eight times its size, so that this is
+/// 256 MiB. One more is refused before it has arrived, and its sender tries again.
+pub(super) const ARRIVING_BYTES: usize = 4 * MAX_BODY_BYTES;
+/// A larger body would keep a thread of the runtime, and whatever else waits for it, for
+/// about a millisecond or more: it is read on another one.
+const LARGE: usize = 64 * 1024;
 /// How long a delivered alert without a host of ours is counted: longer than
 /// Alertmanager usually waits before it delivers it again.
 const UNMATCHED_FOR: Duration = Duration::from_secs(15 * 60);
@@ -67,28 +78,57 @@ impl Deliveries {
     }
 }
 
-/// Takes a delivery.
-pub(super) async fn take(State(app): State<App>, body: Bytes) -> Result<StatusCode, ApiError> {
-    let delivery = parse(&body).map_err(|rejection| {
-        app.deliveries().rejected.fetch_add(1, Ordering::Relaxed);
-        let reason = rejection.to_string();
-        warn!(reason, "Refused a delivery; Alertmanager does not repeat it");
-        ApiError::Bad(reason)
-    })?;
+/// Takes a delivery, and counts what became of it.
+pub(super) async fn take(State(app): State<App>, request: Request) -> Result<StatusCode, ApiError> {
+    let outcome = take_in(&app, request).await;
+    let deliveries = app.deliveries();
+    let count = match &outcome {
+        Ok(()) => &deliveries.accepted,
+        Err(ApiError::Later(_) | ApiError::Journal(_)) => &deliveries.deferred,
+        Err(refusal) => {
+            let reason = refusal.to_string();
+            warn!(reason, "Refused a delivery; Alertmanager does not repeat it");
+            &deliveries.rejected
+        }
+    };
+    count.fetch_add(1, Ordering::Relaxed);
+    outcome.map(|()| StatusCode::OK)
+}
+
+async fn take_in(app: &App, request: Request) -> Result<(), ApiError> {
+    let place = place_for(app, request.body())?;
+    let body = Bytes::from_request(request, &()).await?;
     let now = app.clock.now().wall;
-    if let Err(error) = app.journal.take(&Entry::new(now, "delivery", &delivery)).await {
-        app.deliveries().deferred.fetch_add(1, Ordering::Relaxed);
-        return Err(ApiError::Journal(error));
-    }
-    app.deliveries().accepted.fetch_add(1, Ordering::Relaxed);
+    let (is_large, read) = (body.len() > LARGE, move || {
+        let delivery = parse(&body).map_err(|rejection| ApiError::Bad(rejection.to_string()))?;
+        let entry = Entry::new(now, "delivery", &delivery);
+        // Its place goes with it: it is read to its end also for a sender that has left.
+        Ok::<_, ApiError>((delivery, entry, place))
+    });
+    let (delivery, entry, _place) = if is_large {
+        let cut_short = |_| ApiError::Later("reading the delivery was cut short".into());
+        tokio::task::spawn_blocking(read).await.map_err(cut_short)??
+    } else {
+        read()?
+    };
+    app.journal.take(&entry).await.map_err(ApiError::Journal)?;
     if delivery.truncated > 0 {
         app.deliveries().truncated.fetch_add(1, Ordering::Relaxed);
         warn!(alerts = delivery.truncated, "Alertmanager left alerts out: set max_alerts to 0");
     }
-    note_unmatched(&app, &delivery, now);
+    note_unmatched(app, &delivery, now);
     debug!(alerts = delivery.alerts.len(), receiver = delivery.receiver, "Took a delivery");
     app.wake.notify_one();
-    Ok(StatusCode::OK)
+    Ok(())
+}
+
+/// A place for a body that has not arrived, as large as it says it will be, or may be.
+fn place_for(app: &App, body: &Body) -> Result<OwnedSemaphorePermit, ApiError> {
+    let bytes = body.size_hint().upper().map_or(Ok(MAX_BODY_BYTES), usize::try_from);
+    let bytes = bytes.ok().filter(|it| *it <= MAX_BODY_BYTES).ok_or(ApiError::TooLarge)?;
+    let bytes = u32::try_from(bytes).map_err(|_| ApiError::TooLarge)?;
+    let place = Arc::clone(app.room()).try_acquire_many_owned(bytes);
+    place.map_err(|_| ApiError::Later("too many deliveries arrive at once".into()))
 }
 
 fn note_unmatched(app: &App, delivery: &Delivery, now: Timestamp) {

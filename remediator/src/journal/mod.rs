@@ -164,8 +164,8 @@ impl Journal {
         outcome.await.map_err(|_| JournalError::Closed)?
     }
 
-    /// What the journal holds, newest first. Blocks.
-    pub(crate) fn read(&self, query: &Query) -> Result<Vec<Value>, JournalError> {
+    /// What the journal holds, newest first, each entry as its line of JSON. Blocks.
+    pub(crate) fn read(&self, query: &Query) -> Result<Vec<String>, JournalError> {
         reading::read(&self.folder, query)
     }
 }

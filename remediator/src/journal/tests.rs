@@ -23,8 +23,12 @@ fn entry(number: i64) -> Entry {
     Entry::new(at(number), "test", serde_json::json!({"host": host, "n": number, "p": padding}))
 }
 
-fn numbers(found: &[Value]) -> Vec<i64> {
-    found.iter().map(|entry| entry["n"].as_i64().unwrap()).collect()
+fn entries(found: &[String]) -> Vec<Value> {
+    found.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn numbers(found: &[String]) -> Vec<i64> {
+    entries(found).iter().map(|entry| entry["n"].as_i64().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -39,6 +43,27 @@ async fn entries_come_back_newest_first_across_chunks() {
     assert_eq!(numbers(&journal.read(&query).unwrap()), [499, 497]);
     let query = Query { limit: 99, host: None, since: Some(at(498)) };
     assert_eq!(numbers(&journal.read(&query).unwrap()), [499, 498]);
+}
+
+#[tokio::test]
+async fn lines_far_longer_than_a_chunk_are_read_and_those_of_others_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    let long = |number: i64| {
+        let (host, padding) = (format!("h{number}.lab"), "x".repeat(3_000_000));
+        // The name of one host in the entry of another makes it no entry of that host.
+        let near = format!("h{}.lab", number + 1);
+        Entry::new(
+            at(number),
+            "test",
+            serde_json::json!({"host": host, "n": number, "near": near, "p": padding}),
+        )
+    };
+    journal.append(&[long(1), entry(2), long(3), long(4), entry(5)]).await.unwrap();
+    let all = journal.read(&Query { limit: 9, ..Query::default() }).unwrap();
+    assert_eq!(numbers(&all), [5, 4, 3, 2, 1]);
+    let query = Query { limit: 9, host: Some("h4.lab".parse().unwrap()), since: None };
+    assert_eq!(numbers(&journal.read(&query).unwrap()), [4]);
 }
 
 #[tokio::test]
@@ -158,7 +183,7 @@ async fn i34_a_transition_that_a_killed_process_did_not_write_down_is_put_on_rec
     journal.append(&[Entry::of_host(&host, &document.transitions[0], 1), entry(15)]).await.unwrap();
     journal.append(&missing(folder.path()).await).await.unwrap();
     assert_eq!(missing(folder.path()).await, []);
-    let found = journal.read(&Query { limit: 9, ..Query::default() }).unwrap();
+    let found = entries(&journal.read(&Query { limit: 9, ..Query::default() }).unwrap());
     let whats: Vec<_> = found.iter().map(|it| it["what"].as_str().unwrap_or("")).collect();
     assert_eq!(whats, ["on", "", "off"]);
     let expected = serde_json::json!({"before": 4, "after": 5});

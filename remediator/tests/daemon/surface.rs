@@ -1,17 +1,19 @@
 //! What is shown: service discovery, metrics, the page, the journal, errors, logs.
 
-use std::process::Stdio;
+use std::{fs, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     process::Command,
+    time::timeout,
 };
 
 use super::{
     fake::Mood,
     peers::{check_failed, labels},
+    remediator::PATIENCE,
     world::World,
 };
 
@@ -271,6 +273,38 @@ async fn the_journal_is_filtered_by_host_instant_and_number() {
         let message = remediator.get(&format!("/api/v1/journal{query}")).await.error(400);
         assert!(message.contains(part), "{query}: {message}");
     }
+}
+
+/// How many may read the journal at a time.
+const READERS: usize = 4;
+
+#[tokio::test]
+async fn i12_who_reads_the_journal_while_many_do_waits_for_a_turn() {
+    let world = World::new().await;
+    fs::create_dir(world.path("store")).unwrap();
+    let padding = "x".repeat(1024 * 1024);
+    let line =
+        format!("{{\"time\":\"2026-01-01T00:00:00Z\",\"kind\":\"test\",\"p\":\"{padding}\"}}\n");
+    fs::write(world.journal_file(), line.repeat(20)).unwrap();
+    let remediator = world.start_ready().await;
+    let ask = async || {
+        let mut stream = TcpStream::connect(remediator.address()).await.unwrap();
+        let head = "GET /api/v1/journal?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut reading = Vec::new();
+    for _ in 0..READERS {
+        let mut stream = ask().await;
+        // Its answer has begun, and is far larger than what anything in between holds.
+        timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap();
+        reading.push(stream);
+    }
+    let mut next = ask().await;
+    let waiting = timeout(Duration::from_millis(200), next.read_u8()).await;
+    assert!(waiting.is_err(), "it did not wait");
+    reading.pop();
+    timeout(PATIENCE, next.read_u8()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    task::JoinSet,
+    time::timeout,
 };
 
 use super::{
     dice::Dice,
     peers::{Labels, check_failed, labels},
-    remediator::eventually,
+    remediator::{PATIENCE, eventually},
     world::{HOSTS, World},
 };
 
@@ -102,10 +104,48 @@ async fn a_body_over_8_mib_is_413_however_it_is_sent() {
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
         assert!(answer.contains(r#"{"code":"payload_too_large","message":"#), "{answer}");
     }
+    let rejected = r#"satellite_webhook_deliveries_total{outcome="rejected"}"#;
+    assert_eq!(remediator.metric(rejected).await, Some(2.0));
+    let line = remediator.wait_for_log("Refused a delivery").await;
+    assert!(line.contains("larger than 8388608 bytes"), "{line}");
 
     let mut largest = delivery(&[check_failed("h1.lab")]).to_string().into_bytes();
     largest.resize(8 * 1024 * 1024, b' ');
     assert_eq!(remediator.post("/webhook", largest).await.status, 200);
+}
+
+#[tokio::test]
+async fn i12_deliveries_that_arrive_at_once_have_a_limit_before_they_are_read() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let mut arriving = JoinSet::new();
+    for number in 0..5 {
+        let size = match number % 2 {
+            0 => "Content-Length: 8388608",
+            _ => "Transfer-Encoding: chunked",
+        };
+        let head = format!("POST /webhook HTTP/1.1\r\nHost: localhost\r\n{size}\r\n\r\n");
+        let mut stream = TcpStream::connect(remediator.address()).await.unwrap();
+        arriving.spawn(async move {
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = [0; 4096];
+            let length = stream.read(&mut answer).await.unwrap();
+            String::from_utf8(answer[..length].to_vec()).unwrap()
+        });
+    }
+    // There is room for all but one, and those wait for their bodies.
+    let answer = timeout(PATIENCE, arriving.join_next()).await.unwrap().unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("too many deliveries arrive at once"), "{answer}");
+    let deferred = r#"satellite_webhook_deliveries_total{outcome="deferred"}"#;
+    assert_eq!(remediator.metric(deferred).await, Some(1.0));
+    assert_eq!(arriving.len(), 4);
+    arriving.shutdown().await;
+    eventually(async || {
+        let answer = remediator.post("/webhook", delivery(&[]).to_string()).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -86,18 +86,15 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "a_delivery_is_answered_before_it_is_on_record",
         file: WEBHOOK,
-        text: r#"    if let Err(error) = app.journal.take(&Entry::new(now, "delivery", &delivery)).await {
-        app.deliveries().deferred.fetch_add(1, Ordering::Relaxed);
-        return Err(ApiError::Journal(error));
-    }"#,
-        instead: r#"    let (journal, entry) = (app.journal.clone(), Entry::new(now, "delivery", &delivery));
-    tokio::spawn(async move { journal.take(&entry).await });"#,
+        text: "    app.journal.take(&entry).await.map_err(ApiError::Journal)?;",
+        instead: "    let journal = app.journal.clone();
+    tokio::spawn(async move { journal.take(&entry).await });",
         breaks: &["I10"],
     },
     Fault {
         name: "a_resolved_alert_in_a_delivery_gives_its_host_back",
         file: WEBHOOK,
-        text: "    note_unmatched(&app, &delivery, now);\n    debug!",
+        text: "    note_unmatched(app, &delivery, now);\n    debug!",
         instead: r#"    for alert in delivery.alerts.iter().filter(|alert| alert.status == Status::Resolved) {
         let host: satellite_core::HostName = alert.labels["host"].parse().unwrap();
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
@@ -107,7 +104,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             desk.commit(&crate::ledger::Batch::of_host(&host, &document)).await.ok();
         }
     }
-    note_unmatched(&app, &delivery, now);
+    note_unmatched(app, &delivery, now);
     debug!"#,
         breaks: &["I15", "I34"],
     },
