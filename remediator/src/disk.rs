@@ -7,7 +7,7 @@
 use std::{
     fs,
     io::{self, SeekFrom},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -57,6 +57,9 @@ pub(crate) trait DiskFile: Send + Sync {
 
     /// Cuts it to so many bytes.
     fn cut(&mut self, length: u64) -> Step<'_, ()>;
+
+    /// Whether that path still leads to it: somebody may have moved or removed it.
+    fn is_at<'a>(&'a self, path: &'a Path) -> Step<'a, bool>;
 
     /// How long it is, and its last byte.
     fn end(&mut self) -> Step<'_, (u64, Option<u8>)>;
@@ -149,6 +152,19 @@ impl DiskFile for OsFile {
 
     fn cut(&mut self, length: u64) -> Step<'_, ()> {
         self.0.set_len(length).boxed()
+    }
+
+    fn is_at<'a>(&'a self, path: &'a Path) -> Step<'a, bool> {
+        async move {
+            let there = match tokio::fs::metadata(path).await {
+                Ok(there) => there,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            let ours = self.0.metadata().await?;
+            Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+        }
+        .boxed()
     }
 
     fn end(&mut self) -> Step<'_, (u64, Option<u8>)> {

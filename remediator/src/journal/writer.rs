@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{FILE_NAME, JournalError, KEPT_FILES, QUEUE, aside};
 use crate::disk::{Disk, DiskFile};
@@ -63,9 +63,7 @@ impl Writer {
         let path = folder.join(FILE_NAME);
         let open = async {
             disk.make_folder(folder).await?;
-            let file = disk.open(&path).await?;
-            // An entry is no more durable than the name of its file.
-            disk.sync_folder(folder).await?;
+            let file = open_file(disk.as_ref(), folder).await?;
             let (disk, folder) = (Arc::clone(&disk), folder.to_owned());
             let owed = Vec::new();
             let mut writer = Self { disk, folder, file, bytes: 0, has_leftover: false, owed };
@@ -130,6 +128,7 @@ impl Writer {
     }
 
     pub(super) async fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.keep_hold().await?;
         self.take_back().await?;
         if self.bytes > MAX_FILE_BYTES {
             self.rotate().await?;
@@ -144,6 +143,17 @@ impl Writer {
             self.take_back().await.ok();
         }
         written
+    }
+
+    /// What is written into a file that somebody has moved or removed is nowhere.
+    async fn keep_hold(&mut self) -> io::Result<()> {
+        if self.file.is_at(&self.folder.join(FILE_NAME)).await? {
+            return Ok(());
+        }
+        warn!("Somebody took the journal's file away: a new one is begun");
+        self.file = open_file(self.disk.as_ref(), &self.folder).await?;
+        self.has_leftover = false;
+        self.end_torn_line().await
     }
 
     /// What a write that failed has left must not stand before the next one: it may be
@@ -185,8 +195,15 @@ impl Writer {
             self.make_place().await?;
             self.disk.rename(&path, &aside(&self.folder, 1)).await?;
         }
-        self.file = self.disk.open(&path).await?;
+        self.file = open_file(self.disk.as_ref(), &self.folder).await?;
         self.bytes = 0;
-        self.disk.sync_folder(&self.folder).await
+        Ok(())
     }
+}
+
+/// The file to append to. An entry is no more durable than the name of its file.
+async fn open_file(disk: &dyn Disk, folder: &Path) -> io::Result<Box<dyn DiskFile>> {
+    let file = disk.open(&folder.join(FILE_NAME)).await?;
+    disk.sync_folder(folder).await?;
+    Ok(file)
 }

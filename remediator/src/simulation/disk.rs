@@ -236,6 +236,13 @@ impl DiskFile for SimulatedFile {
         self.step("cut", move |inode| inode.content.truncate(length))
     }
 
+    fn is_at<'a>(&'a self, path: &'a Path) -> Step<'a, bool> {
+        let inode = self.inode;
+        step(&self.shared, "look for", path, move |world| {
+            Ok(world.files.names.get(path) == Some(&inode))
+        })
+    }
+
     fn end(&mut self) -> Step<'_, (u64, Option<u8>)> {
         self.step("look at the end of", |inode| {
             (inode.content.len() as u64, inode.content.last().copied())

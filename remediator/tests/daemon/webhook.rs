@@ -245,6 +245,23 @@ async fn i10_what_was_answered_200_is_in_the_journal_after_kill_9() {
     assert_eq!(numbers, (0..20).map(|number: i32| number.to_string()).collect::<Vec<_>>());
 }
 
+#[tokio::test]
+async fn i10_what_is_answered_200_is_on_record_also_after_somebody_removed_the_journal() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let moved = world.path("store/moved");
+    let take_away: [&dyn Fn() -> std::io::Result<()>; 2] =
+        [&|| fs::remove_file(world.journal_file()), &|| fs::rename(world.journal_file(), &moved)];
+    for take_away in take_away {
+        take_away().unwrap();
+        let answer = remediator.post("/webhook", delivery(&[]).to_string()).await;
+        assert_eq!(answer.status, 200);
+        let records = remediator.journal("").await;
+        assert!(records.iter().any(|it| it["kind"] == "delivery"), "{records:?}");
+        remediator.wait_for_log("took the journal's file away").await;
+    }
+}
+
 /// How many histories of deliveries are tried.
 const HISTORIES: usize = 12;
 
