@@ -31,6 +31,8 @@ use satellite_core::Policy;
 use satellite_yaml::{Document, Problem};
 use url::Url;
 
+pub use self::value::{read_duration, write_duration};
+
 /// Everything that the remediator is told, with no default left to fill in.
 #[derive(Debug, Clone)]
 pub struct Config {

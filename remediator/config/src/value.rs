@@ -3,7 +3,13 @@
 //! Each is read into its type where it stands in the file, so that what is wrong
 //! with it is said with its line.
 
-use std::{fmt, marker::PhantomData, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    marker::PhantomData,
+    net::SocketAddr,
+    str::FromStr,
+    time::Duration,
+};
 
 use satellite_core::{
     matcher::{Matcher, MatcherSet},
@@ -22,6 +28,31 @@ const MAX_WAIT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// The units of Prometheus's durations. The parser knows more (`M` is a month to
 /// it), which would be read differently elsewhere.
 const UNITS: [&str; 7] = ["ms", "s", "m", "h", "d", "w", "y"];
+
+/// Reads a duration as Prometheus writes it: what a command says of one and what the
+/// configuration says mean the same.
+///
+/// # Errors
+/// What is wrong, and what to write instead.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    Duration::read(text)
+}
+
+/// A duration as it is read again, to the millisecond: `1d2h30m`.
+pub fn write_duration(duration: Duration) -> String {
+    let mut rest = duration.as_millis();
+    let mut text = String::new();
+    for (unit, millis) in
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)]
+    {
+        let count = rest / millis;
+        rest %= millis;
+        if count > 0 {
+            write!(text, "{count}{unit}").expect("writing to a string does not fail");
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
 
 /// A value that is written as text.
 #[derive(Debug)]
@@ -218,6 +249,13 @@ mod tests {
         }
         let endless = format!("{}y", u64::MAX);
         assert!(Duration::read(&endless).is_err());
+    }
+
+    #[test]
+    fn a_duration_is_written_as_it_is_read() {
+        for text in ["0s", "500ms", "1s", "5m", "1h30m", "7d", "1d2h3m4s", "400d1ms"] {
+            assert_eq!(write_duration(read_duration(text).unwrap()), text);
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(crate) enum ApiError {
     #[error("cannot reach the remediator at {url}")]
     Unreachable { url: String, source: reqwest::Error },
     /// No whole answer in time.
-    #[error("the remediator at {url} did not answer within {}", humantime::format_duration(*timeout))]
+    #[error("the remediator at {url} did not answer within {}", satellite_config::write_duration(*timeout))]
     Timeout { url: String, timeout: Duration },
     /// The remediator said no.
     #[error("{message} ({status})")]

@@ -283,9 +283,7 @@ fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    // The library's own text lists units that nobody here writes.
-    let duration = humantime::parse_duration(text)
-        .map_err(|_| "write a duration such as 30s, 5m, 1h30m or 7d".to_owned())?;
+    let duration = satellite_config::read_duration(text)?;
     // The remediator counts in seconds; less would be no time at all.
     if duration < Duration::from_secs(1) {
         return Err("it must be 1s or more".to_owned());

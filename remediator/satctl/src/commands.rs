@@ -1,10 +1,10 @@
 //! One function per command: what is asked, in which order, and what is shown of the answer.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use satellite_config::write_duration;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -67,7 +67,7 @@ async fn say(api: &Api, state: State, order: &Order, force: bool) -> Result<Repo
     let event = json!({
         "state": state.as_str(),
         "reason": reason,
-        "ttl": ttl.map(written),
+        "ttl": ttl.map(write_duration),
     });
     let answer = api.put(&["hosts", host, "events", &id], force, &event).await?;
     Ok(Report::new(answer, tell_in_force))
@@ -106,7 +106,7 @@ async fn pause(
     reason: &str,
     ttl: Option<Duration>,
 ) -> Result<Report, ApiError> {
-    let body = json!({"all": all, "reason": reason, "ttl": ttl.map(written)});
+    let body = json!({"all": all, "reason": reason, "ttl": ttl.map(write_duration)});
     let answer = api.post(&["pause"], Some(&body)).await?;
     Ok(Report::new(answer, tell_resting))
 }
@@ -150,36 +150,10 @@ fn tell_resting(answer: &Answer) -> Result<String, ApiError> {
     answer.read().map(|status| text::resting(&status))
 }
 
-/// A duration as the API reads it, which is Prometheus's way: `1d2h30m`.
-fn written(duration: Duration) -> String {
-    let mut rest = duration.as_secs();
-    let mut text = String::new();
-    for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
-        let count = rest / seconds;
-        rest %= seconds;
-        if count > 0 {
-            write!(text, "{count}{unit}").expect("writing to a string does not fail");
-        }
-    }
-    text
-}
-
 /// Who sits at the terminal, as far as the environment knows: behind sudo it is who called it.
 pub(crate) fn login_name() -> Option<String> {
     ["SUDO_USER", "LOGNAME", "USER"]
         .into_iter()
         .filter_map(|variable| std::env::var(variable).ok())
         .find(|name| !name.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_duration_is_written_as_prometheus_reads_it() {
-        for text in ["1s", "5m", "1h30m", "7d", "1d2h3m4s"] {
-            assert_eq!(written(humantime::parse_duration(text).unwrap()), text);
-        }
-    }
 }

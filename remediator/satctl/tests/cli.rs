@@ -506,7 +506,8 @@ fn a_wrong_command_line_is_exit_64_and_asks_nothing() {
     for (args, said) in [
         (&["off", "a"][..], "--reason"),
         (&["off", "a", "--reason", " "], "say why"),
-        (&["off", "a", "--reason", "r", "--ttl", "soon"], "such as 30s"),
+        (&["off", "a", "--reason", "r", "--ttl", "soon"], "such as \"30s\""),
+        (&["off", "a", "--reason", "r", "--ttl", "5M"], "such as \"30s\""),
         (&["off", "a", "--reason", "r", "--ttl", "0s"], "1s or more"),
         (&["pause"], "--reason"),
         (&["pause", "--reason", "r", "--ttl", "0s"], "1s or more"),

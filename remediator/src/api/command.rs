@@ -73,7 +73,7 @@ pub(super) fn parse_reason(reason: String) -> Result<String, ApiError> {
 /// For how long; `None`: nothing was said of it.
 pub(super) fn parse_ttl(ttl: Option<&str>) -> Result<Option<Duration>, ApiError> {
     let Some(text) = ttl else { return Ok(None) };
-    match humantime::parse_duration(text) {
+    match satellite_config::read_duration(text) {
         Ok(ttl) if !ttl.is_zero() && ttl <= MAX_TTL => Ok(Some(ttl)),
         _ => Err(ApiError::Bad(format!(
             "ttl: {text:?} is not a duration above 0 and up to 366d, such as 30m, 2h or 7d"

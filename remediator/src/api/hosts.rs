@@ -184,7 +184,7 @@ fn events(document: &HostDocument) -> Vec<EventView> {
         reason: event.reason.clone(),
         author: event.author.clone(),
         time: event.time,
-        ttl: event.ttl.map(|ttl| humantime::format_duration(ttl).to_string()),
+        ttl: event.ttl.map(satellite_config::write_duration),
     });
     events.collect()
 }

@@ -199,6 +199,7 @@ async fn what_cannot_be_meant_is_400_and_says_what_to_change() {
         (event, json!({"state": "off", "reason": "r", "ttl": "0s"}), "ttl"),
         (event, json!({"state": "off", "reason": "r", "ttl": "soon"}), "ttl"),
         (event, json!({"state": "off", "reason": "r", "ttl": "400d"}), "ttl"),
+        (event, json!({"state": "off", "reason": "r", "ttl": "5M"}), "ttl"),
         (event, json!({"state": "off", "reason": "r", "ttl": 3600}), "ttl"),
         (event, json!({"state": "off", "reason": "r", "author": "root"}), "author"),
         (event, json!([]), ""),
