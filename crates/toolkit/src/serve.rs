@@ -259,19 +259,16 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
 /// Puts the limits that concern whole requests around `router`, the innermost first.
 fn guard(router: Router, limits: &Limits, metrics: &ServerMetrics) -> Router {
     let panics = metrics.panics.clone();
-    let body_bytes = limits.body_bytes;
+    let (body_bytes, request_timeout) = (limits.body_bytes, limits.request_timeout);
     router
         // For every extractor that reads a body. The handler sees what is too large, and
         // can say so in its own way.
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(axum::middleware::from_fn(browser::refuse_other_sites))
         .layer(CatchPanicLayer::custom(move |panic| panicked(panic, &panics)))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            limits.request_timeout,
-        ))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, request_timeout))
         .layer(axum::middleware::map_response(move |response: Response| {
-            std::future::ready(explain(response, body_bytes))
+            std::future::ready(explain(response, body_bytes, request_timeout))
         }))
 }
 
@@ -285,17 +282,29 @@ async fn answer(
     router.oneshot(request).await
 }
 
-/// Gives the layers' plain answers the shape that every error has.
-fn explain(response: Response, body_bytes: usize) -> Response {
-    let is_json = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !is_json {
-        let message = format!("the body is larger than {body_bytes} bytes");
-        return json_error(StatusCode::PAYLOAD_TOO_LARGE, &message);
+/// Gives the plain answers of layers and routers the shape that every error has.
+fn explain(mut response: Response, body_bytes: usize, request_timeout: Duration) -> Response {
+    let status = response.status();
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_json = content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+    let message = match (status, content_type.is_some()) {
+        (StatusCode::PAYLOAD_TOO_LARGE, _) if !is_json => {
+            format!("the body is larger than {body_bytes} bytes")
+        }
+        (StatusCode::SERVICE_UNAVAILABLE, false) => format!(
+            "there was no answer within {request_timeout:?}; what was asked for may still be \
+             carried out: look before you ask again"
+        ),
+        (StatusCode::METHOD_NOT_ALLOWED, false) => {
+            "this path takes other methods: the header Allow names them".to_owned()
+        }
+        _ => return response,
+    };
+    let mut explained = json_error(status, &message);
+    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+        explained.headers_mut().insert(header::ALLOW, allow);
     }
-    response
+    explained
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer calls")]

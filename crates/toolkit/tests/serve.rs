@@ -148,6 +148,20 @@ async fn a_body_that_does_not_arrive_is_answered_503() {
     let answer =
         server.exchange(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(
+        answer.contains(
+            r#"{"code":"service_unavailable","message":"there was no answer within 100ms;"#
+        ),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_take_is_said_in_the_shape_of_every_error() {
+    let server = start(router(), Limits::default()).await;
+    let answer = server.exchange(&get_request("/echo")).await;
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: POST\r\n"), "{answer}");
+    assert!(answer.contains(r#"{"code":"method_not_allowed","message":"#), "{answer}");
 }
 
 #[tokio::test]

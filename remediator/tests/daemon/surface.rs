@@ -323,6 +323,8 @@ async fn what_is_not_there_or_not_allowed_is_said_in_json() {
         ("POST", "/sd/exporters", "GET"),
         ("POST", "/metrics", "GET"),
         ("POST", "/", "GET"),
+        ("GET", "/-/reload", "POST"),
+        ("POST", "/-/ready", "GET"),
     ] {
         let answer = remediator.send(remediator.request(method, path)).await;
         let allow = answer.headers["allow"].to_str().unwrap().to_owned();
@@ -337,6 +339,7 @@ async fn what_is_not_there_or_not_allowed_is_said_in_json() {
     ] {
         remediator.get(path).await.error(400);
     }
+    remediator.delete("/api/v1/hosts/%FF").await.error(400);
 }
 
 #[tokio::test]
