@@ -25,7 +25,17 @@ pub(crate) struct Host {
     #[serde(default)]
     pub(crate) events: Vec<Event>,
     #[serde(default)]
+    pub(crate) listing: Option<Listing>,
+    #[serde(default)]
+    pub(crate) agents: Vec<Value>,
+    #[serde(default)]
     pub(crate) transitions: Vec<Transition>,
+}
+
+/// Whether the leading master lists its agent.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Listing {
+    pub(crate) state: String,
 }
 
 /// Why it is off, or, for a manual cause, on.
@@ -76,7 +86,11 @@ pub(crate) struct Status {
     #[serde(default)]
     pub(crate) dry_run: bool,
     #[serde(default)]
+    pub(crate) given_up: Vec<String>,
+    #[serde(default)]
     pub(crate) unmatched: Vec<Unmatched>,
+    #[serde(default)]
+    pub(crate) unlistable: Vec<String>,
     pub(crate) whitelist: Whitelist,
     pub(crate) last_round: Option<Timestamp>,
     pub(crate) failure: Option<String>,

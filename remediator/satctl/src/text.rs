@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::answer::{
@@ -46,9 +47,19 @@ pub(crate) fn explanation(host: &Host) -> String {
 pub(crate) fn in_force(host: &Host) -> String {
     let name = one_line(&host.host);
     let state = one_line(&host.state);
-    match because(host) {
-        Some(because) => format!("host {name} is {state} ({})\n", one_line(&because)),
-        None => format!("host {name} is {state}\n"),
+    let because = because(host).map(|it| format!(" ({})", one_line(&it))).unwrap_or_default();
+    format!("host {name} is {state}{because}{}\n", told_listing(host))
+}
+
+/// What is odd about the host's agent. A name that no master has ever listed is a typing
+/// error, perhaps.
+fn told_listing(host: &Host) -> &'static str {
+    let listing = host.listing.as_ref().map(|listing| listing.state.as_str());
+    match (listing, host.agents.is_empty()) {
+        (Some("unlisted"), true) => "; no leading master has ever listed an agent of this name",
+        (Some("unlisted"), false) => "; the leading master does not list its agent",
+        (Some("recovered"), _) => "; its agent has not come back since the last fail-over",
+        _ => "",
     }
 }
 
@@ -90,7 +101,15 @@ pub(crate) fn status(status: &Status) -> String {
     lines.extend(status.holds.iter().map(|hold| ("hold", told_hold(hold))));
     lines.extend(told_whitelist(&status.whitelist));
     lines.extend(status.sources.iter().map(|source| ("source", told_source(source))));
+    if !status.given_up.is_empty() {
+        let what = format!("stay off until `satctl on`: {}", enumerated(&status.given_up));
+        lines.push(("GIVEN UP", what));
+    }
     lines.extend(status.unmatched.iter().map(|alert| ("unmatched", told_unmatched(alert))));
+    if !status.unlistable.is_empty() {
+        let names = enumerated(&status.unlistable);
+        lines.push(("unlistable", format!("agents' names that are no host names: {names}")));
+    }
     lines.push(("last round", time(status.last_round)));
     let lines = lines.iter().map(|(key, value)| format!("{key:<10}  {}\n", one_line(value)));
     lines.collect()
@@ -109,9 +128,12 @@ fn told_budget(budget: &Budget) -> String {
 }
 
 fn told_pause(pause: &Pause) -> String {
-    let Pause { all, until, by, reason } = pause;
-    let what = if *all { "taken off or given back" } else { "taken off" };
-    format!("nobody is {what} until {until:.0}, says {by}: {reason}")
+    format!("{}, says {}: {}", told_rest(pause), pause.by, pause.reason)
+}
+
+fn told_rest(pause: &Pause) -> String {
+    let what = if pause.all { "taken off or given back" } else { "taken off" };
+    format!("nobody is {what} until {:.0}", pause.until)
 }
 
 fn told_storm(storm: &Storm) -> Vec<(&'static str, String)> {
@@ -197,7 +219,19 @@ pub(crate) fn journal(journal: &Journal) -> String {
         // What concerns no host (a delivery, a merge) has a kind and its own fields.
         let what = field("what").or_else(|| field("kind"));
         let reason = field("reason").or_else(|| delivered(record)).or_else(|| details(record));
-        [when, field("host"), what, field("by"), reason]
+        let pause = record.get("pause").and_then(|it| Pause::deserialize(it).ok());
+        let is_note = record.get("kind").is_some_and(|kind| kind == "automation");
+        let [what, by, reason] = match (pause, what.as_deref()) {
+            (Some(pause), _) => [
+                what,
+                Some(pause.by.clone()),
+                Some(format!("{}: {}", told_rest(&pause), pause.reason)),
+            ],
+            // What automation noted of itself is a sentence.
+            (None, Some(note)) if is_note && note != "resume" => [field("kind"), field("by"), what],
+            _ => [what, field("by"), reason],
+        };
+        [when, field("host"), what, by, reason]
             .map(|cell| cell.unwrap_or_else(|| NOTHING.to_owned()))
     });
     table(["TIME", "HOST", "WHAT", "BY", "REASON"], rows)
@@ -366,6 +400,13 @@ mod tests {
         assert_eq!(in_force(&host(sick())), "host b.example is off (alert host-check)\n");
         let blocked = json!({"host": "d", "state": "on", "blocked_by": ["no leader"]});
         assert_eq!(in_force(&host(blocked)), "host d is on\n");
+        let mut unlisted = sick();
+        unlisted["listing"] = json!({"state": "unlisted"});
+        let ever = "host b.example is off (alert host-check); no leading master has ever listed an \
+                    agent of this name\n";
+        assert_eq!(in_force(&host(unlisted.clone())), ever);
+        unlisted["agents"] = json!([{"id": "S1"}]);
+        assert!(in_force(&host(unlisted)).contains("; the leading master does not list its agent"));
     }
 
     #[test]
@@ -443,6 +484,8 @@ mod tests {
         value["whitelist"]["failure"] = json!("disk full");
         value["unmatched"] = json!([{"alertname": "Sick", "host": "H1", "near_miss": "h1"}]);
         value["failure"] = json!("fsync");
+        value["given_up"] = json!(["h7"]);
+        value["unlistable"] = json!(["h_8", "-h9"]);
         let text = told(value);
         for line in [
             "FAILURE     what was decided is not recorded: fsync",
@@ -451,6 +494,8 @@ mod tests {
             "source      mesos is BLIND since 2026-11-21T09:30:00Z: timeout",
             "AT FLOOR    too few would be left without h1, h2",
             "FAILURE     disk full",
+            "GIVEN UP    stay off until `satctl on`: h7",
+            "unlistable  agents' names that are no host names: h_8, -h9",
             "unmatched   Sick names \"H1\", which is no host here; is it h1?",
         ] {
             assert!(text.lines().any(|it| it.starts_with(line)), "{line}\n{text}");
@@ -470,6 +515,18 @@ mod tests {
              2026-11-21T11:00:00Z  a     off    ann  disk\n\
              2026-11-21T10:30:00Z  -     merge  -    added=none generation=7\n\
              2026-11-21T10:00:00Z  -     start  -    -\n"
+        );
+        let pause = json!({"all": false, "since": "2026-11-21T09:00:00Z", "until": "2026-11-21T13:00:00Z", "by": "ann", "reason": "swap"});
+        assert_eq!(
+            journal_of(json!({"records": [
+                {"time": "2026-11-21T11:00:00Z", "kind": "automation", "what": "storm is over: 2 hosts are still sick"},
+                {"time": "2026-11-21T10:00:00Z", "kind": "automation", "what": "resume", "by": "bob"},
+                {"time": "2026-11-21T09:00:00Z", "kind": "automation", "what": "pause", "pause": pause}
+            ]})),
+            "TIME                  HOST  WHAT        BY   REASON\n\
+             2026-11-21T11:00:00Z  -     automation  -    storm is over: 2 hosts are still sick\n\
+             2026-11-21T10:00:00Z  -     resume      bob  -\n\
+             2026-11-21T09:00:00Z  -     pause       ann  nobody is taken off until 2026-11-21T13:00:00Z: swap\n"
         );
         let firing = json!({"labels": {"alertname": "Sick", "host": "a"}, "status": "firing"});
         let nameless = json!({"labels": {}, "status": "resolved"});
