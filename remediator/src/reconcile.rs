@@ -36,7 +36,8 @@ use crate::{
 /// remediator a burden to its sources.
 const MIN_REST: Duration = Duration::from_millis(100);
 
-/// How many new oddities of a kind a round logs, before it only counts them: a
+/// How many new oddities of a kind, and how many changes that put no host off or on, a
+/// round logs, before it only counts them: a
 /// wrong label is wrong in every alert.
 const MAX_TOLD: usize = 20;
 
@@ -233,8 +234,9 @@ impl Reconciler {
         let mut entries = Vec::new();
         let changed = plan.changes.iter();
         let changed = changed.flat_map(|(host, it)| it.records.iter().map(move |it| (host, it)));
-        for (host, record) in changed.chain(&plan.retired) {
-            log(host, record, dry_run);
+        let records: Vec<(&HostName, &Record)> = changed.chain(&plan.retired).collect();
+        log_all(&records, dry_run);
+        for (host, record) in records {
             if !dry_run {
                 self.ledger.tally.note(record);
             }
@@ -351,6 +353,24 @@ fn versions(desk: &Desk<'_>, plan: &Plan) -> BTreeMap<HostName, u64> {
     let documents = desk.read();
     let touched = plan.changes.keys().chain(plan.retired.keys());
     touched.map(|host| (host.clone(), documents.version(host))).collect()
+}
+
+/// Logs each host that went off or on, and of everything else the first few of a kind: a
+/// first start has a new host for each that there is.
+fn log_all(records: &[(&HostName, &Record)], dry_run: bool) {
+    let is_always_told = |what| matches!(what, What::Off | What::On);
+    let mut seen: BTreeMap<What, usize> = BTreeMap::new();
+    for (host, record) in records {
+        let count = seen.entry(record.what).or_default();
+        *count += 1;
+        if *count <= MAX_TOLD || is_always_told(record.what) {
+            log(host, record, dry_run);
+        }
+    }
+    seen.retain(|what, count| !is_always_told(*what) && *count > MAX_TOLD);
+    for (what, count) in seen {
+        info!(?what, more = count - MAX_TOLD, "More hosts, each in the journal");
+    }
 }
 
 fn log(host: &HostName, record: &Record, dry_run: bool) {

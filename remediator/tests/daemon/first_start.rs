@@ -128,3 +128,17 @@ async fn a_folder_that_is_missing_is_said_and_tried_again_until_it_is_there() {
     let file = fs::read_to_string(world.path("later/whitelist")).unwrap();
     assert_eq!(file, "h1.lab\nh2.lab\nh3.lab\nh4.lab\n");
 }
+
+#[tokio::test]
+async fn of_many_new_hosts_the_log_names_the_first_and_counts_the_others() {
+    let world = World::new().await;
+    let hosts: Vec<String> = (100..150).map(|number| format!("h{number}.lab")).collect();
+    world.peers.master.lists(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    let remediator = world.start_ready().await;
+    let line = remediator.wait_for_log("More hosts, each in the journal").await;
+    assert!(line.contains("what=Enrolled") && line.contains("more=30"), "{line}");
+    let told = remediator.log().iter().filter(|line| line.contains("msg=\"New host\"")).count();
+    assert_eq!(told, 20);
+    let records = remediator.journal("?limit=1000").await;
+    assert_eq!(records.iter().filter(|record| record["what"] == "enrolled").count(), 50);
+}
