@@ -7,23 +7,32 @@
 use std::{
     fs,
     io::{self, SeekFrom},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
+use rustix::fs::OFlags;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 /// A step that may take as long as the disk wants.
 pub(crate) type Step<'a, T> = BoxFuture<'a, io::Result<T>>;
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) mode: u32,
+    pub(crate) owner: u32,
+    pub(crate) group: u32,
+}
 
 /// Folders and the files in them.
 pub(crate) trait Disk: Send + Sync {
     /// The content of a file, up to `limit` bytes; `None` where there is none.
     fn read<'a>(&'a self, path: &'a Path, limit: u64) -> Step<'a, Option<Vec<u8>>>;
 
-    /// Where the path leads if it is a link, and the mode of what is there.
-    fn resolve<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, (PathBuf, Option<u32>)>;
+    /// Where the path leads if it is a link, and whose what is there is.
+    fn resolve<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, (PathBuf, Option<Access>)>;
 
     /// An empty file with that mode, in place of any that was there.
     fn create<'a>(&'a self, path: &'a Path, mode: u32) -> Step<'a, Box<dyn DiskFile>>;
@@ -51,6 +60,10 @@ pub(crate) trait Disk: Send + Sync {
 pub(crate) trait DiskFile: Send + Sync {
     /// Appends. It is visible then, and not yet durable.
     fn append<'a>(&'a mut self, bytes: &'a [u8]) -> Step<'a, ()>;
+
+    /// Gives it to an owner and a group, or, where that is not permitted, to the group
+    /// alone, which is an error all the same.
+    fn give(&mut self, owner: u32, group: u32) -> Step<'_, ()>;
 
     /// Makes the content durable.
     fn sync(&mut self) -> Step<'_, ()>;
@@ -83,11 +96,16 @@ impl Disk for OsDisk {
         .boxed()
     }
 
-    fn resolve<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, (PathBuf, Option<u32>)> {
+    fn resolve<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, (PathBuf, Option<Access>)> {
         async move {
             let path = tokio::fs::canonicalize(path).await.unwrap_or_else(|_| path.to_owned());
             let metadata = tokio::fs::metadata(&path).await.ok();
-            (path, metadata.map(|it| it.permissions().mode() & 0o7777))
+            let access = metadata.map(|it| Access {
+                mode: it.permissions().mode() & 0o7777,
+                owner: it.uid(),
+                group: it.gid(),
+            });
+            (path, access)
         }
         .boxed()
     }
@@ -95,8 +113,10 @@ impl Disk for OsDisk {
     fn create<'a>(&'a self, path: &'a Path, mode: u32) -> Step<'a, Box<dyn DiskFile>> {
         async move {
             let mut options = tokio::fs::OpenOptions::new();
-            let file =
-                options.write(true).create(true).truncate(true).mode(mode).open(path).await?;
+            options.write(true).create(true).truncate(true).mode(mode);
+            // A link in its place would have another file emptied and given away.
+            options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+            let file = options.open(path).await?;
             // The process's umask has taken its share of the mode.
             file.set_permissions(fs::Permissions::from_mode(mode)).await?;
             Ok(Box::new(OsFile(file)) as Box<dyn DiskFile>)
@@ -142,6 +162,18 @@ impl DiskFile for OsFile {
             self.0.write_all(bytes).await?;
             // What a write has left undone shows here at the latest.
             self.0.flush().await
+        }
+        .boxed()
+    }
+
+    fn give(&mut self, owner: u32, group: u32) -> Step<'_, ()> {
+        async move {
+            let file = self.0.try_clone().await?.into_std().await;
+            let give = move || {
+                let given = fchown(&file, Some(owner), Some(group));
+                given.or_else(|error| fchown(&file, None, Some(group)).and(Err(error)))
+            };
+            tokio::task::spawn_blocking(give).await?
         }
         .boxed()
     }

@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     clock::Clock,
-    disk::Disk,
+    disk::{Access, Disk},
     journal::{Entry, Journal},
     ledger::Ledger,
 };
@@ -118,6 +118,8 @@ struct Last {
     list: Option<List>,
     /// Whether a power cut would leave it there.
     is_durable: bool,
+    /// Whether it was told that the file is no longer whose it was.
+    told_owner: bool,
 }
 
 /// What the documents want, beside what is in the file.
@@ -175,7 +177,8 @@ impl Merger {
             Some(difference) if dry_run => difference.tell_dry_run(&step.list, last),
             Some(difference) => {
                 last.is_durable = false;
-                replace(disk, path, &step.list.content).await?;
+                let kept = replace(disk, path, &step.list.content).await?;
+                last.tell_owner(path, kept);
                 // Readers see it from now on, whether or not it outlives a power cut.
                 let synced = sync_folder(disk, path).await;
                 self.report(&step, difference).await;
@@ -189,7 +192,7 @@ impl Merger {
             None => {}
         }
         self.note(&step);
-        *last = Last { list: Some(step.list), is_durable: true };
+        (last.list, last.is_durable) = (Some(step.list), true);
         self.readiness.set(MERGE, None);
         Ok(())
     }
@@ -295,6 +298,18 @@ impl Merger {
     }
 }
 
+impl Last {
+    /// Says once that the file is no longer whose it was.
+    fn tell_owner(&mut self, path: &Path, kept: io::Result<()>) {
+        if let Err(error) = kept
+            && !std::mem::replace(&mut self.told_owner, true)
+        {
+            let (error, file) = (chain(&error), path.display());
+            warn!(error, %file, "Cannot keep the owner and group of the whitelist: see that Mesos may still read it");
+        }
+    }
+}
+
 impl List {
     fn of(hosts: BTreeSet<HostName>) -> Self {
         let content = whitelist::render(&hosts);
@@ -343,20 +358,22 @@ async fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, FileError
     disk.read(path, MAX_FILE_BYTES + 1).await.map_err(failed("read", path))
 }
 
-/// Replaces the file in one step, for all who read it. Its mode is kept; a link keeps
-/// pointing to it.
-async fn replace(disk: &dyn Disk, path: &Path, content: &str) -> Result<(), FileError> {
-    let (path, mode) = disk.resolve(path).await;
+/// Replaces the file in one step, for all who read it. Its mode is kept, and its owner and
+/// group where that is permitted, which is what it returns; a link keeps pointing to it.
+async fn replace(disk: &dyn Disk, path: &Path, content: &str) -> Result<io::Result<()>, FileError> {
+    let (path, access) = disk.resolve(path).await;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Always the same name, so that what a crash leaves is used up by the next merge.
     let fresh = folder.join(format!(".{name}.satellite"));
-    if let Err(error) = write(disk, &fresh, mode.unwrap_or(MODE), content).await {
+    let written = write(disk, &fresh, access, content).await;
+    if written.is_err() {
         // A full disk is not made fuller by half a list; it is written anew anyway.
         disk.remove(&fresh).await.ok();
-        return Err(failed("write", &fresh)(error));
     }
-    disk.rename(&fresh, &path).await.map_err(failed("replace", &path))
+    let kept = written.map_err(failed("write", &fresh))?;
+    disk.rename(&fresh, &path).await.map_err(failed("replace", &path))?;
+    Ok(kept)
 }
 
 /// Makes the file's name, and so which content it stands for, survive a power cut.
@@ -374,11 +391,20 @@ async fn make_durable(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
     sync_folder(disk, &path).await
 }
 
-/// Writes a file that nobody reads yet, durably.
-async fn write(disk: &dyn Disk, path: &Path, mode: u32, content: &str) -> io::Result<()> {
-    let mut file = disk.create(path, mode).await?;
+/// Writes a file that nobody reads yet, durably. Returns whether it is whose it is to be.
+async fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    access: Option<Access>,
+    content: &str,
+) -> io::Result<io::Result<()>> {
+    let mut file = disk.create(path, access.map_or(MODE, |it| it.mode)).await?;
+    let given = match access {
+        Some(access) => file.give(access.owner, access.group).await,
+        None => Ok(()),
+    };
     file.append(content.as_bytes()).await?;
-    file.sync().await
+    file.sync().await.map(|()| given)
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
@@ -388,10 +414,26 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fil
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
 
     use super::*;
     use crate::disk::OsDisk;
+
+    #[tokio::test]
+    async fn replacing_keeps_owner_and_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("whitelist");
+        fs::write(&file, "old.lab\n").unwrap();
+        // Only root may give a file away; else it is at least not taken from its owner.
+        std::os::unix::fs::chown(&file, Some(4711), Some(4712)).ok();
+        let owner = || fs::metadata(&file).map(|it| (it.uid(), it.gid())).unwrap();
+        let before = owner();
+        replace(&OsDisk, &file, "new.lab\n").await.unwrap().unwrap();
+        assert_eq!(owner(), before);
+    }
 
     #[tokio::test]
     async fn i20_replacing_keeps_mode_and_link_and_leaves_nothing_behind() {
@@ -401,11 +443,23 @@ mod tests {
         fs::write(&file, "old.lab\n").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        replace(&OsDisk, &link, "new.lab\n").await.unwrap();
+        replace(&OsDisk, &link, "new.lab\n").await.unwrap().unwrap();
         assert_eq!(read(&OsDisk, &file).await.unwrap().unwrap(), b"new.lab\n");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_link_in_place_of_the_fresh_file_is_not_followed_and_is_gone_the_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("whitelist"), folder.path().join("other"));
+        fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, folder.path().join(".whitelist.satellite")).unwrap();
+        replace(&OsDisk, &file, "h.lab\n").await.unwrap_err();
+        assert_eq!(fs::read(&other).unwrap(), b"precious");
+        replace(&OsDisk, &file, "h.lab\n").await.unwrap().unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"h.lab\n");
     }
 
     #[tokio::test]

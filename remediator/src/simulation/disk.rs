@@ -10,7 +10,7 @@ use fastrand::Rng;
 use futures::{FutureExt as _, future::BoxFuture};
 
 use super::world::{Area, Fate, Shared, World};
-use crate::disk::{Disk, DiskFile, Step};
+use crate::disk::{Access, Disk, DiskFile, Step};
 
 /// The files, as they look and as a power cut would leave them.
 #[derive(Default)]
@@ -152,7 +152,7 @@ impl Disk for SimulatedDisk {
         })
     }
 
-    fn resolve<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, (PathBuf, Option<u32>)> {
+    fn resolve<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, (PathBuf, Option<Access>)> {
         std::future::ready((path.to_owned(), None)).boxed()
     }
 
@@ -225,6 +225,10 @@ impl DiskFile for SimulatedFile {
             this.step("append to", |inode| inode.content.extend(&bytes[half..])).await
         }
         .boxed()
+    }
+
+    fn give(&mut self, _owner: u32, _group: u32) -> Step<'_, ()> {
+        std::future::ready(Ok(())).boxed()
     }
 
     fn sync(&mut self) -> Step<'_, ()> {

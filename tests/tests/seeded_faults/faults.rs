@@ -37,8 +37,8 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "the_file_is_not_synced_before_it_is_renamed",
         file: MERGE,
-        text: "file.append(content.as_bytes()).await?;\n    file.sync().await",
-        instead: "file.append(content.as_bytes()).await",
+        text: "    file.sync().await.map(|()| given)",
+        instead: "    Ok(given)",
         breaks: &["I20", "I22"],
     },
     Fault {
