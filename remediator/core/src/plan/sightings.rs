@@ -43,8 +43,8 @@ pub(super) struct Sighting<'a> {
     pub(super) alert: &'a Alert,
     /// When it was seen, by the clock of the Alertmanager.
     pub(super) seen: Timestamp,
-    /// The rule that acts upon it; an alert of a host that is off may have none
-    /// any more.
+    /// The rule that acts upon it; what keeps a host off may have none any more that
+    /// would take it off.
     pub(super) rule: Option<&'a Rule>,
 }
 
@@ -107,9 +107,10 @@ pub(super) fn sort<'a>(round: &Round<'a>) -> Sightings<'a> {
             if let Some(Rule { name, action: Action::Hold { .. }, .. }) = rule {
                 let key = AlertKey::of_hold(name, alertname);
                 sightings.holding.entry(key).or_default().push(sighting);
-            } else {
-                labelled.push((round.policy.host_of(&alert.labels), sighting));
             }
+            // What holds takes no host off, but may have, under an earlier policy.
+            let rule = rule.filter(|rule| matches!(rule.action, Action::Off { .. }));
+            labelled.push((round.policy.host_of(&alert.labels), Sighting { rule, ..sighting }));
         }
     }
     // Each host is looked up once, in the order of the documents; the sort is

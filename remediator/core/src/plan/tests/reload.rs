@@ -54,3 +54,23 @@ fn of_two_holds_by_one_alert_the_stricter_rule_is_not_lost() {
     assert_eq!(holds(&world), [("mild", false), ("tasks-lost", true)]);
     assert_blocked!(world, "h1", Block::Hold { .. });
 }
+
+#[test]
+fn i8_a_reload_that_makes_the_rule_a_hold_gives_nothing_back_while_the_alert_fires() {
+    let mut world = World::of_hosts(4);
+    world.tell_only("am1", "DiskFull", "h1");
+    world.round(ROUND);
+    assert!(world.is_off("h1"));
+    let mut full = world.policy.rules[0].clone();
+    full.name = "full".into();
+    full.matchers = r#"alertname="DiskFull""#.parse().unwrap();
+    full.action = Action::Hold { max_hold: None };
+    world.policy.rules.insert(0, full);
+    for _ in 0..20 {
+        world.tell_only("am1", "DiskFull", "h1");
+        world.pass(60);
+    }
+    assert!(world.is_off("h1"), "{}", world.tell());
+    assert_blocked!(world, "h1", Block::Fires { .. });
+    assert_eq!(holds(&world), [("full", true)], "and it holds as well");
+}
