@@ -6,7 +6,7 @@
 //! to have been told again, holds every Watchdog, and either lost the alert
 //! well before it would have run out, or has heard from Prometheus since.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -66,8 +66,9 @@ impl AlertKey {
 pub(super) struct Watched {
     /// What each Alertmanager showed of it.
     shown: Vec<(String, Shown)>,
-    /// How long it has fired, counted in rounds that were not blind.
-    pub(super) fired_for: Option<Duration>,
+    /// How long it has fired for each rule that acts upon it, by the rule's name,
+    /// counted in rounds that were not blind.
+    pub(super) fired_for: BTreeMap<String, Duration>,
     /// Since when, by uptime, it has been believed gone.
     gone_since: Option<Duration>,
     /// Since when, by uptime, it has been seen to hold.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     document::{Cause, HostDocument, Verdict, What},
     host::HostName,
-    policy::{Action, Rule},
+    policy::Rule,
     time::{later, since},
 };
 
@@ -25,6 +25,13 @@ struct Candidate<'s, 'a> {
     document: Cow<'a, HostDocument>,
     since: Timestamp,
     shown: &'s [Sighting<'a>],
+}
+
+/// How long an alert has fired for one rule, by the Alertmanager that counts most.
+struct Firing<'a> {
+    rule: &'a Rule,
+    sighting: Sighting<'a>,
+    fired: Duration,
 }
 
 impl<'a> Round<'a> {
@@ -74,32 +81,46 @@ impl<'a> Round<'a> {
                 continue;
             }
             let key = AlertKey::of_host(candidate.host, alertname);
-            let former = self.former_memory.alerts.get(&key).and_then(|former| former.fired_for);
-            let mut best = None;
-            for sighting in alert {
-                let Some(rule) = sighting.rule else { continue };
-                let needed = sightings::wanted_firing(self.policy, &rule.name);
-                let fired = self.count_firing(former, sighting).max(best.unwrap_or_default());
-                best = Some(fired);
+            let counts = self.count_firing(&key, alert);
+            for &Firing { rule, sighting, fired } in &counts {
+                let needed = sightings::wanted_firing(rule);
                 if fired >= needed {
-                    ready = ready.or(Some((rule, *sighting)));
+                    ready = ready.or(Some((rule, sighting)));
                 } else {
                     let (alertname, rule) = (alertname.to_owned(), rule.name.clone());
                     short.push(Block::FiresTooShort { alertname, rule, fired, needed });
                 }
             }
-            self.memory.alerts.entry(key).or_default().fired_for = best;
+            let fired_for = counts.iter().map(|it| (it.rule.name.clone(), it.fired)).collect();
+            self.memory.alerts.entry(key).or_default().fired_for = fired_for;
         }
         if ready.is_none() {
-            short.dedup();
             outlook.blocked_by.extend(short);
         }
         ready
     }
 
+    /// How long an alert has fired for each rule that acts upon it. Alerts of one name
+    /// may have different rules: what fired for one has not fired for the other.
+    fn count_firing(&self, key: &AlertKey, alert: &[Sighting<'a>]) -> Vec<Firing<'a>> {
+        let former = self.former_memory.alerts.get(key);
+        let mut counts: Vec<Firing<'a>> = Vec::new();
+        for &sighting in alert {
+            let Some(rule) = sighting.rule else { continue };
+            let former = former.and_then(|it| it.fired_for.get(&rule.name)).copied();
+            let firing = Firing { rule, sighting, fired: self.count_round(former, &sighting) };
+            match counts.iter_mut().find(|it| it.rule.name == rule.name) {
+                Some(best) if best.fired < firing.fired => *best = firing,
+                Some(_) => {}
+                None => counts.push(firing),
+            }
+        }
+        counts
+    }
+
     /// Adds the time since the last round to an alert's count, unless the
     /// Alertmanager that shows it cannot be believed.
-    fn count_firing(&self, former: Option<Duration>, sighting: &Sighting<'_>) -> Duration {
+    fn count_round(&self, former: Option<Duration>, sighting: &Sighting<'_>) -> Duration {
         let believed = self.peers.get(sighting.peer).is_some_and(|it| it.believed().is_ok());
         let last_round = self.former_memory.last_round.unwrap_or(self.now.uptime);
         let passed = self.now.uptime.saturating_sub(last_round);
@@ -167,7 +188,6 @@ impl<'a> Round<'a> {
 
     fn take_off(&mut self, candidate: &Candidate<'_, 'a>, rule: &Rule, sighting: &Sighting<'_>) {
         let Candidate { host, ref document, .. } = *candidate;
-        let Action::Off { .. } = rule.action else { return };
         let evidence = sightings::evidence(self, sighting);
         let value = evidence.value.as_ref().map_or(String::new(), |value| format!(" = {value}"));
         let reason = format!("{}{value} fires at {}", evidence.alertname, sighting.peer);

@@ -14,7 +14,7 @@ use crate::{
     document::{Evidence, HostDocument},
     facts::{Alert, Suppression},
     host::HostName,
-    policy::{Action, Policy, Rule},
+    policy::{Action, Rule},
 };
 
 /// The alerts of one round that concern somebody.
@@ -200,9 +200,9 @@ pub(super) fn evidence(round: &Round<'_>, sighting: &Sighting<'_>) -> Evidence {
 }
 
 /// How long a rule wants its alert to fire.
-pub(super) fn wanted_firing(policy: &Policy, rule: &str) -> Duration {
-    match policy.rule_named(rule).map(|rule| &rule.action) {
-        Some(Action::Off { fires_for, .. }) => *fires_for,
-        _ => Duration::ZERO,
+pub(super) fn wanted_firing(rule: &Rule) -> Duration {
+    match rule.action {
+        Action::Off { fires_for, .. } => fires_for,
+        Action::Hold { .. } => Duration::ZERO,
     }
 }

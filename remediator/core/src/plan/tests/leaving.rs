@@ -299,6 +299,44 @@ fn the_first_rule_that_matches_is_the_alerts_rule() {
 }
 
 #[test]
+fn each_rule_counts_for_itself_how_long_an_alert_has_fired() {
+    let mut world = World::of_hosts(4);
+    let mut mild = world.policy.rules[0].clone();
+    mild.name = "mild".into();
+    mild.matchers = r#"remediate="host",severity="warning""#.parse().unwrap();
+    mild.action = Action::Off { fires_for: Duration::from_secs(7200), min_off: Duration::ZERO };
+    wants_firing_for(&mut world, 600);
+    world.policy.rules.insert(0, mild);
+    let mut warning = labels("DiskFull", "h1");
+    warning.insert("severity".into(), "warning".into());
+    let (now, ends) = (world.now, world.now + 7200);
+    world.alertmanager("am1").receive(warning, now, ends, now);
+    world.pass(900);
+    let (now, ends) = (world.now, world.now + 7200);
+    world.alertmanager("am1").receive(labels("DiskFull", "h1"), now, ends, now);
+    world.pass(600);
+    assert!(world.is_on("h1"), "what is worse has only begun:\n{}", world.tell());
+    world.until(2 * ROUND, |world| world.is_off("h1"));
+    assert_eq!(world.document("h1").alert_causes().next().unwrap().0, "host-check");
+}
+
+#[test]
+fn how_long_an_alert_has_fired_is_told_once_and_as_its_best_witness_counts_it() {
+    let mut world = World::of_hosts(4);
+    wants_firing_for(&mut world, 300);
+    world.sicken("h1");
+    world.pass(60);
+    world.alertmanager("am1").settled = false;
+    world.pass(60);
+    let counts = |it: &&Block| matches!(it, Block::FiresTooShort { .. });
+    let told: Vec<&Block> = world.blocks("h1").iter().filter(counts).collect();
+    let [Block::FiresTooShort { fired, .. }] = told[..] else {
+        panic!("told other than once: {told:?}");
+    };
+    assert_eq!(*fired, Duration::from_secs(105), "am2 has shown it all the time");
+}
+
+#[test]
 fn on_a_host_that_is_off_an_alert_becomes_a_cause_without_gates() {
     let mut world = World::of_hosts(4);
     world.policy.max_off.count = 1;
