@@ -32,6 +32,28 @@ struct Firing<'a> {
     rule: &'a Rule,
     sighting: Sighting<'a>,
     fired: Duration,
+    /// Why the time of this round does not count, if so.
+    doubt: Option<String>,
+}
+
+impl Firing<'_> {
+    /// Who counts as much and is believed shows that the count goes on.
+    fn rank(&self) -> (Duration, bool) {
+        (self.fired, self.doubt.is_none())
+    }
+
+    /// What is to be said while the rule wants its alert to fire for longer.
+    fn too_short(&self, needed: Duration) -> impl Iterator<Item = Block> {
+        let Self { sighting: Sighting { peer, alertname, .. }, fired, .. } = *self;
+        let (alertname, rule) = (alertname.to_owned(), self.rule.name.clone());
+        let not_counted = self.doubt.clone().map(|why| Block::NotCounted {
+            alertname: alertname.clone(),
+            peer: peer.to_owned(),
+            why,
+        });
+        let short = Block::FiresTooShort { alertname, rule, fired, needed };
+        [short].into_iter().chain(not_counted)
+    }
 }
 
 impl<'a> Round<'a> {
@@ -82,13 +104,12 @@ impl<'a> Round<'a> {
             }
             let key = AlertKey::of_host(candidate.host, alertname);
             let counts = self.count_firing(&key, alert);
-            for &Firing { rule, sighting, fired } in &counts {
-                let needed = sightings::wanted_firing(rule);
-                if fired >= needed {
-                    ready = ready.or(Some((rule, sighting)));
+            for firing in &counts {
+                let needed = sightings::wanted_firing(firing.rule);
+                if firing.fired >= needed {
+                    ready = ready.or(Some((firing.rule, firing.sighting)));
                 } else {
-                    let (alertname, rule) = (alertname.to_owned(), rule.name.clone());
-                    short.push(Block::FiresTooShort { alertname, rule, fired, needed });
+                    short.extend(firing.too_short(needed));
                 }
             }
             let fired_for = counts.iter().map(|it| (it.rule.name.clone(), it.fired)).collect();
@@ -108,9 +129,9 @@ impl<'a> Round<'a> {
         for &sighting in alert {
             let Some(rule) = sighting.rule else { continue };
             let former = former.and_then(|it| it.fired_for.get(&rule.name)).copied();
-            let firing = Firing { rule, sighting, fired: self.count_round(former, &sighting) };
+            let firing = self.count_round(former, rule, sighting);
             match counts.iter_mut().find(|it| it.rule.name == rule.name) {
-                Some(best) if best.fired < firing.fired => *best = firing,
+                Some(best) if best.rank() < firing.rank() => *best = firing,
                 Some(_) => {}
                 None => counts.push(firing),
             }
@@ -120,14 +141,20 @@ impl<'a> Round<'a> {
 
     /// Adds the time since the last round to an alert's count, unless the
     /// Alertmanager that shows it cannot be believed.
-    fn count_round(&self, former: Option<Duration>, sighting: &Sighting<'_>) -> Duration {
-        let believed = self.peers.get(sighting.peer).is_some_and(|it| it.believed().is_ok());
+    fn count_round(
+        &self,
+        former: Option<Duration>,
+        rule: &'a Rule,
+        sighting: Sighting<'a>,
+    ) -> Firing<'a> {
+        let doubt = self.peers.get(sighting.peer).and_then(|it| it.believed().err());
         let last_round = self.former_memory.last_round.unwrap_or(self.now.uptime);
         let passed = self.now.uptime.saturating_sub(last_round);
-        match former {
-            Some(counted) if believed => counted + passed,
+        let fired = match former {
+            Some(counted) if doubt.is_none() => counted + passed,
             counted => counted.unwrap_or_default(),
-        }
+        };
+        Firing { rule, sighting, fired, doubt }
     }
 
     /// Every gate is asked, so that a person sees all that stands in the way.

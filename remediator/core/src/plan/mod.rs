@@ -187,6 +187,16 @@ pub enum Block {
         /// Wanted.
         needed: Duration,
     },
+    /// It fires, but who shows it cannot be believed.
+    #[error("how long {alertname} fires is not counted: {peer} {why}")]
+    NotCounted {
+        /// The alert.
+        alertname: String,
+        /// The Alertmanager.
+        peer: String,
+        /// What is missing.
+        why: String,
+    },
     /// A person or another alert keeps it quiet: the host is left as it is.
     #[error("{alertname} is {why} at {peer}: the host stays as it is until that ends")]
     Suppressed {

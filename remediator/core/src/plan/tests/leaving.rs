@@ -242,6 +242,7 @@ fn firing_is_not_counted_where_the_watchdog_is_missing() {
     world.pass(600);
     assert!(world.is_on("h1"));
     assert_blocked!(world, "h1", Block::FiresTooShort { fired: Duration::ZERO, .. });
+    assert_blocked!(world, "h1", Block::NotCounted { .. });
 }
 
 #[test]
@@ -334,6 +335,7 @@ fn how_long_an_alert_has_fired_is_told_once_and_as_its_best_witness_counts_it() 
         panic!("told other than once: {told:?}");
     };
     assert_eq!(*fired, Duration::from_secs(105), "am2 has shown it all the time");
+    assert!(!world.is_blocked("h1", |it| matches!(it, Block::NotCounted { .. })), "am2 counts");
 }
 
 #[test]

@@ -187,6 +187,24 @@ fn a_sick_host_whose_alert_has_not_fired_for_long_enough() {
 }
 
 #[test]
+fn a_sick_host_whose_alert_is_shown_by_an_alertmanager_that_lacks_the_watchdog() {
+    let mut world = World::of_hosts(4);
+    world.policy.rules[0].action =
+        Action::Off { fires_for: Duration::from_secs(300), min_off: Duration::ZERO };
+    world.sicken("h1");
+    world.pass(150);
+    world.policy.watchdogs = vec![r#"alertname="Watchdog",prometheus="p2""#.parse().unwrap()];
+    world.pass(600);
+    assert_snapshot!(world.explain("h1"), @r#"
+    h1 is on; its agent is registered.
+    Why it is not taken off:
+      - HostCheckFailed has fired for 2m 15s of the 5m that rule host-check wants
+      - how long HostCheckFailed fires is not counted: am1 does not show the Watchdog {alertname="Watchdog", prometheus="p2"}
+    Looked at in every round.
+    "#);
+}
+
+#[test]
 fn a_sick_host_that_a_person_keeps_on() {
     let mut world = World::of_hosts(4);
     world.lose("h1");
