@@ -44,22 +44,34 @@ impl<'a> Round<'a> {
 
     /// On a host that is off already, an alert becomes a cause without gates.
     fn note_causes(&mut self, known: &Known<'a>, shown: &[Sighting<'_>]) {
-        let off = self.document_of(known).verdict() == Verdict::Off;
-        for sighting in shown.iter().filter(|_| off) {
-            let Some(rule) = sighting.rule.filter(|_| !sighting.is_suppressed()) else { continue };
-            let is_it = |(name, _, evidence): (&str, Timestamp, &Evidence)| {
-                name == rule.name && evidence.alertname == sighting.alertname
-            };
-            if !self.document_of(known).alert_causes().any(is_it) {
-                let evidence = sightings::evidence(self, sighting);
-                let mut record = self.record(What::Cause, "it fires, and the host is off already");
-                record.rule = Some(rule.name.clone());
-                record.evidence = Some(evidence.clone());
-                let since = self.now.wall;
-                let cause = Cause::Alert { rule: rule.name.clone(), since, evidence };
-                self.change(&known.host, |document| document.causes.push(cause), Some(record));
+        if self.document_of(known).verdict() == Verdict::On {
+            return;
+        }
+        for (_, alert) in sightings::by_alert(shown) {
+            // A silence reaches one Alertmanager before the other.
+            if alert.iter().any(Sighting::is_suppressed) {
+                continue;
+            }
+            for sighting in alert {
+                self.note_cause(known, sighting);
             }
         }
+    }
+
+    fn note_cause(&mut self, known: &Known<'a>, sighting: &Sighting<'_>) {
+        let Some(rule) = sighting.rule else { return };
+        let is_it = |(name, _, evidence): (&str, Timestamp, &Evidence)| {
+            name == rule.name && evidence.alertname == sighting.alertname
+        };
+        if self.document_of(known).alert_causes().any(is_it) {
+            return;
+        }
+        let evidence = sightings::evidence(self, sighting);
+        let mut record = self.record(What::Cause, "it fires, and the host is off already");
+        record.rule = Some(rule.name.clone());
+        record.evidence = Some(evidence.clone());
+        let cause = Cause::Alert { rule: rule.name.clone(), since: self.now.wall, evidence };
+        self.change(&known.host, |document| document.causes.push(cause), Some(record));
     }
 
     /// Ends manual events whose time is over. An `off` ends only on evidence if

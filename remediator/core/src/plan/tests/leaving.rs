@@ -354,3 +354,15 @@ fn on_a_host_that_is_off_an_alert_becomes_a_cause_without_gates() {
     assert_eq!((recorded.what, recorded.time), (What::Cause, at(world.now)));
     assert_eq!(world.document("h1").transitions.len(), 1, "it is no transition");
 }
+
+#[test]
+fn an_alert_that_one_alertmanager_still_shows_unsilenced_becomes_no_cause() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    let silenced = crate::facts::Suppression::Silenced(vec!["s1".into()]);
+    world.alertmanager("am1").suppress(labels("DiskFull", "h1"), silenced);
+    world.tell_only("am1", "DiskFull", "h1");
+    world.tell_only("am2", "DiskFull", "h1");
+    world.round(ROUND);
+    assert_eq!(world.document("h1").causes.len(), 1, "{}", world.tell());
+}
