@@ -14,6 +14,7 @@ use crate::{
     },
     host::HostName,
     plan::latest_record,
+    time::{earlier, since},
 };
 
 /// Why a command was not carried out.
@@ -72,7 +73,9 @@ fn put_before(document: &mut HostDocument, now: Timestamp) {
     ahead.sort_by(|(a, x), (b, y)| (y.time, b).cmp(&(x.time, a)));
     let mut time = now;
     for (_, event) in ahead {
-        time = crate::time::earlier(time, MOMENT);
+        time = earlier(time, MOMENT);
+        // It ends when it was said to end.
+        event.ttl = event.ttl.map(|ttl| ttl.saturating_add(since(time, event.time)));
         event.time = time;
     }
 }
@@ -205,6 +208,21 @@ mod tests {
             take_back(&mut document, id, "ops", at(2)).unwrap();
         }
         assert_eq!(document.ruling_event().unwrap().0, "y", "their own order is kept");
+    }
+
+    #[test]
+    fn i6_what_was_said_ends_when_it_was_to_end_also_when_the_clock_was_set_back() {
+        let mut document = HostDocument::new(Verdict::On, at(0));
+        say(&mut document, "off", event(Verdict::Off, 14_400)).unwrap();
+        // The clock is hours behind for a moment, and more than one thing is said in it.
+        for id in ["x", "y"] {
+            say(&mut document, id, event(Verdict::On, 600)).unwrap();
+        }
+        let stored = HostDocument::decode(&document.encode()).unwrap();
+        let ends = stored.manual_events.iter().map(|(id, it)| (id.as_str(), it.expires_at()));
+        let (earlier, later) = (Some(at(600 + 3600)), Some(at(14_400 + 3600)));
+        assert_eq!(ends.collect::<Vec<_>>(), [("off", later), ("x", earlier), ("y", earlier)]);
+        assert_eq!(stored, document);
     }
 
     #[test]

@@ -364,10 +364,13 @@ impl World {
                     if said == id && *reason == event.reason
                         && *on == (event.state == Verdict::On))
             };
-            // Where the clock was set back, the newest word stays the newest by its time.
+            // Where the clock was set back, the newest word stays the newest by its time, and
+            // every other still ends when it was to end.
             let same = before.get(id).is_some_and(|before| {
-                before.time >= event.time
-                    && *event == ManualEvent { time: event.time, ..before.clone() }
+                let ManualEvent { time, ttl, .. } = *event;
+                before.time >= time
+                    && before.expires_at() == event.expires_at()
+                    && *event == ManualEvent { time, ttl, ..before.clone() }
             });
             if !same && !said(&by) {
                 wrong.push(format!("{id} is {event:?}"));
