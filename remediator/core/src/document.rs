@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::matcher::Labels;
+use crate::{matcher::Labels, policy::NewHosts};
 
 /// The version of the layout below.
 const SCHEMA: u32 = 1;
@@ -63,6 +63,10 @@ pub struct HostDocument {
     /// empties this: the person knows better.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken_off: Vec<Timestamp>,
+    /// Whether people spoke of it before any leading master listed it. What new hosts
+    /// get, it gets when it comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) awaits_enrolment: bool,
     /// When it was first seen.
     pub first_seen: Timestamp,
     /// Whether the leading master lists it.
@@ -93,6 +97,7 @@ impl HostDocument {
             default,
             off_since: (default == Verdict::Off).then_some(now),
             taken_off: Vec::new(),
+            awaits_enrolment: false,
             first_seen: now,
             listing: Listing { state: ListingState::Unlisted, since: now },
             agents: Vec::new(),
@@ -101,6 +106,12 @@ impl HostDocument {
             manual_flag: None,
             other: Map::new(),
         }
+    }
+
+    /// A host that only a person has named: it may come, or be a name mistyped.
+    #[must_use]
+    pub fn named(new_hosts: NewHosts, now: Timestamp) -> Self {
+        Self { awaits_enrolment: true, ..Self::new(new_hosts.verdict(), now) }
     }
 
     /// Whether the host is on: the newest manual event decides; else any cause
@@ -147,6 +158,11 @@ impl HostDocument {
         self.listing.state != ListingState::Unlisted || !self.agents.is_empty()
     }
 
+    /// Whether a person wants it on, whatever else holds it off.
+    pub(crate) fn is_said_on(&self) -> bool {
+        self.ruling_event().is_some_and(|(_, event)| event.state == Verdict::On)
+    }
+
     /// Whether somebody had taken the host out before this store was begun.
     #[must_use]
     pub fn is_imported(&self) -> bool {
@@ -165,7 +181,7 @@ impl HostDocument {
     /// aside as it did when it was said: they passed no gate.
     pub(crate) fn remove_event(&mut self, id: &str) -> Option<ManualEvent> {
         let event = self.manual_events.remove(id)?;
-        if self.ruling_event().is_some_and(|(_, ruling)| ruling.state == Verdict::On) {
+        if self.is_said_on() {
             self.causes.clear();
         }
         Some(event)

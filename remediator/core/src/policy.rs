@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
-use crate::matcher::{Labels, MatcherSet};
+use crate::{
+    document::Verdict,
+    matcher::{Labels, MatcherSet},
+};
 
 /// The label that marks an alert as one that Satellite may act upon.
 pub const REMEDIATE_LABEL: &str = "remediate";
@@ -204,6 +207,17 @@ pub enum NewHosts {
     On,
     /// It waits for a person.
     Off,
+}
+
+impl NewHosts {
+    /// The same as the default of its document.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::On => Verdict::On,
+            Self::Off => Verdict::Off,
+        }
+    }
 }
 
 /// A share from 0% to 100%, exact to a thousandth of a percent.

@@ -120,13 +120,13 @@ fn document_for(
             "the store is not begun yet: no leading master was seen and no whitelist found";
         return Err(ApiError::Later(reason.into()));
     }
-    let now = app.clock.now().wall;
+    let (config, now) = (app.config(), app.clock.now().wall);
     let known = documents.hosts.get(host);
-    let present = known.is_some_and(|it| !is_gone(it, &app.config().policy, now));
+    let present = known.is_some_and(|it| !is_gone(it, &config.policy, now));
     match (known, state) {
         (Some(document), Verdict::Off) => Ok(document.clone()),
         (Some(document), Verdict::On) if present => Ok(document.clone()),
-        (None, Verdict::Off) => Ok(HostDocument::new(Verdict::On, now)),
+        (None, Verdict::Off) => Ok(HostDocument::named(config.policy.new_hosts, now)),
         _ => Err(unknown(host, &documents.hosts)),
     }
 }

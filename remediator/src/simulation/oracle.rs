@@ -332,6 +332,8 @@ impl World {
             }
             // What a host was by default before a person spoke.
             (What::Off, Some(before)) if before.ruling_event().is_some() => false,
+            // It comes for the first time, and was but a name.
+            (What::Enrolled, Some(before)) if !before.was_ever_listed() => false,
             (What::Off, _) => {
                 self.check_off(host, former);
                 true

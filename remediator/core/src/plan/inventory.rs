@@ -14,7 +14,6 @@ use crate::{
     },
     facts::{Agent, FoundFile, Mesos},
     host::HostName,
-    policy::NewHosts,
     time::later,
 };
 
@@ -141,7 +140,7 @@ impl<'a> Round<'a> {
                 self.unlisted.push(unlisted);
             }
             if let Some((host, document)) = known.next_if(|(host, _)| host.as_str() == hostname) {
-                self.take_host(host, document, &listed);
+                self.take_host(host, document, &listed, adopting);
             } else if let Ok(host) = hostname.parse() {
                 self.take_new_host(&host, &listed, adopting);
             } else {
@@ -159,7 +158,16 @@ impl<'a> Round<'a> {
         first_start.had_file && now < *first_start.adopt_until.get_or_insert(later(now, ADOPTION))
     }
 
-    fn take_host(&mut self, host: &HostName, document: &HostDocument, listed: &Listed<'_, '_>) {
+    fn take_host(
+        &mut self,
+        host: &HostName,
+        document: &HostDocument,
+        listed: &Listed<'_, '_>,
+        adopting: bool,
+    ) {
+        if document.awaits_enrolment {
+            return self.enrol(host, listed, adopting);
+        }
         let state = listed.state();
         if document.listing.state == state && listed.is_known(&document.agents) {
             return;
@@ -172,18 +180,17 @@ impl<'a> Round<'a> {
     /// A host that the store does not know; this round may have read it in the file.
     fn take_new_host(&mut self, host: &HostName, listed: &Listed<'_, '_>, adopting: bool) {
         match self.document(host.as_str()).cloned() {
-            Some(document) => self.take_host(host, &document, listed),
+            Some(document) => self.take_host(host, &document, listed, adopting),
             None => self.enrol(host, listed, adopting),
         }
     }
 
+    /// A host comes for the first time. People may have spoken of it before, and what
+    /// they said stands.
     fn enrol(&mut self, host: &HostName, listed: &Listed<'_, '_>, adopting: bool) {
         let now = self.now.wall;
         let (state, agents) = (listed.state(), listed.records(&[]));
-        let default = match (adopting, self.policy.new_hosts) {
-            (true, _) | (false, NewHosts::On) => Verdict::On,
-            (false, NewHosts::Off) => Verdict::Off,
-        };
+        let default = if adopting { Verdict::On } else { self.policy.new_hosts.verdict() };
         let reason = match (adopting, default) {
             (true, _) => "registered, but not in the whitelist that was found: left out",
             (false, Verdict::On) => "first listed by the leading master; new_hosts: on",
@@ -191,9 +198,11 @@ impl<'a> Round<'a> {
         };
         let record = self.record(What::Enrolled, reason);
         let enrol = |document: &mut HostDocument| {
-            *document = HostDocument::new(default, now);
+            document.default = default;
+            document.awaits_enrolment = false;
             relist(document, state, now, agents);
-            if adopting {
+            // A person's on ends that for good, also where it was said before.
+            if adopting && !document.is_said_on() {
                 document.causes.push(Cause::Imported { since: now });
             }
         };

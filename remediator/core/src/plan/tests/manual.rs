@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    peers::Agent,
+    peers::{Agent, at},
     world::{Happening, ROUND, World, assert_blocked},
 };
 use crate::{
-    document::{Verdict, What},
+    document::{HostDocument, Verdict, What},
+    facts::FoundFile,
     plan::Block,
-    policy::Action,
+    policy::{Action, NewHosts},
 };
 
 #[test]
@@ -235,13 +236,78 @@ fn two_events_that_expire_in_one_round_do_not_let_the_older_one_take_over() {
 #[test]
 fn an_event_of_a_host_that_is_off_by_default_gives_way_to_the_default() {
     let mut world = World::before_the_first_round(2);
-    world.policy.new_hosts = crate::policy::NewHosts::Off;
+    world.policy.new_hosts = NewHosts::Off;
     world.pass(60);
     world.say("h1", Verdict::On, Some(300));
     world.pass(240);
     assert_eq!(world.hosts_off(), ["h2"]);
     world.pass(120);
     assert_eq!(world.hosts_off(), ["h1", "h2"]);
+}
+
+/// A person says off of a host that no leading master has ever listed.
+fn turn_off_before_it_comes(world: &mut World, host: &str, ttl: Option<u64>) -> String {
+    let document = HostDocument::named(world.policy.new_hosts, at(world.now));
+    world.hosts.insert(host.parse().unwrap(), document);
+    world.say(host, Verdict::Off, ttl)
+}
+
+#[test]
+fn a_host_that_a_person_turned_off_before_it_came_still_waits_for_a_person() {
+    let mut world = World::of_hosts(2);
+    world.policy.new_hosts = NewHosts::Off;
+    turn_off_before_it_comes(&mut world, "h9", Some(300));
+    world.add_node("h9");
+    world.round(ROUND);
+    let record = &world.journal.last().unwrap().1;
+    assert_eq!(record.what, What::Enrolled);
+    world.pass(900);
+    assert!(world.is_off("h9"), "{}", world.tell());
+    assert_blocked!(world, "h9", Block::OffByDefault);
+}
+
+#[test]
+fn a_host_that_a_person_turned_off_before_it_came_is_new_where_new_hosts_are_on() {
+    let mut world = World::of_hosts(2);
+    let off = turn_off_before_it_comes(&mut world, "h9", None);
+    world.add_node("h9");
+    world.pass(600);
+    assert!(world.is_off("h9"), "the person's word stands");
+    world.take_back("h9", &off);
+    world.pass(60);
+    assert!(world.is_on("h9"));
+}
+
+#[test]
+fn what_new_hosts_get_is_looked_up_when_the_host_comes() {
+    let mut world = World::of_hosts(2);
+    let off = turn_off_before_it_comes(&mut world, "h9", None);
+    world.take_back("h9", &off);
+    world.policy.new_hosts = NewHosts::Off;
+    world.add_node("h9");
+    world.round(ROUND);
+    assert!(world.is_off("h9"), "{}", world.tell());
+    let transitions = world.document("h9").transitions.iter().map(|it| it.what);
+    assert_eq!(transitions.collect::<Vec<_>>(), [What::Off, What::On, What::Enrolled]);
+}
+
+#[test]
+fn a_host_that_a_person_turned_off_before_it_came_is_imported_as_others_are() {
+    for (word, imported) in [(None, true), (Some(Verdict::On), false)] {
+        let mut world = World::before_the_first_round(2);
+        world.file = Ok(FoundFile::Lists(["h1", "h2"].map(|it| it.parse().unwrap()).to_vec()));
+        world.pass(60);
+        let off = turn_off_before_it_comes(&mut world, "h9", None);
+        if let Some(word) = word {
+            world.say("h9", word, None);
+        }
+        world.add_node("h9");
+        world.round(ROUND);
+        world.take_back("h9", &off);
+        world.pass(60);
+        assert_eq!(world.document("h9").is_imported(), imported, "after {word:?}");
+        assert_eq!(world.is_off("h9"), imported, "{}", world.tell());
+    }
 }
 
 #[test]
