@@ -30,7 +30,8 @@ pub struct HoldStatus {
 
 impl HoldStatus {
     pub(super) fn block(&self) -> Block {
-        Block::Hold { alertname: self.hold.alertname.clone(), rule: self.hold.rule.clone() }
+        let (alertname, rule) = (self.hold.alertname.clone(), self.hold.rule.clone());
+        Block::Hold { alertname, rule, note: self.note.clone() }
     }
 }
 

@@ -208,12 +208,14 @@ pub enum Block {
         peer: String,
     },
     /// The cluster is in trouble.
-    #[error("hold by {alertname} (rule {rule}): nothing is taken off while it fires")]
+    #[error("hold by {alertname} (rule {rule}), so that nothing is taken off: {note}")]
     Hold {
         /// The alert.
         alertname: String,
         /// The rule.
         rule: String,
+        /// Why it holds now: it need not fire any more.
+        note: String,
     },
     /// A person has paused automation.
     #[error("paused by {by} until {until:.0}: {reason}")]

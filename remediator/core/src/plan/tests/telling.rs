@@ -165,10 +165,34 @@ fn a_sick_host_that_hold_and_budget_keep_in() {
     assert_snapshot!(world.explain("h1"), @r"
     h1 is on; its agent is registered.
     Why it is not taken off:
-      - hold by TasksLost (rule tasks-lost): nothing is taken off while it fires
+      - hold by TasksLost (rule tasks-lost), so that nothing is taken off: it fires at am1
       - budget: 0 of 4 hosts are away already and policy.budget.max_off allows 0
     Looked at in every round; the next wait ends 2027-01-15T09:15:15Z.
     ");
+}
+
+#[test]
+fn a_sick_host_that_a_hold_keeps_in_whose_alert_fires_no_more() {
+    let mut world = World::of_hosts(4);
+    world.cluster.losing_tasks = true;
+    world.pass(60);
+    world.sicken("h1");
+    world.cluster.losing_tasks = false;
+    world.pass(60);
+    assert_snapshot!(world.explain("h1"), @r"
+    h1 is on; its agent is registered.
+    Why it is not taken off:
+      - hold by TasksLost (rule tasks-lost), so that nothing is taken off: it must stay gone until 2027-01-15T09:08:15Z
+    Looked at in every round; the next wait ends 2027-01-15T09:15:15Z.
+    ");
+    world.kill_prometheus();
+    world.tell_only("am1", "TasksLost", "");
+    world.pass(300);
+    world.tell_only("am1", "DiskFull", "h1");
+    world.round(ROUND);
+    let told = world.explain("h1");
+    let doubt = "so that nothing is taken off: its end is not believed: am1";
+    assert!(told.contains(doubt), "{told}");
 }
 
 #[test]
