@@ -199,17 +199,23 @@ impl<'a> Round<'a> {
                 outlook.block(Block::AttributeBudget { attribute, value, away, limit });
             }
         }
-        let limit = self.policy.max_off_per_hour;
-        if budget.offs_last_hour >= limit {
-            let oldest = self.automation.offs.iter().min();
-            let until = oldest.map(|&oldest| later(oldest, super::HOUR));
-            match until {
-                Some(until) => outlook.wait(until, Block::HourlyRate { limit }),
-                None => outlook.block(Block::HourlyRate { limit }),
-            }
-        }
+        self.ask_hourly_rate(outlook);
         if budget.on <= budget.floor {
             outlook.block(Block::MinHosts { on: budget.on, floor: budget.floor });
+        }
+    }
+
+    fn ask_hourly_rate(&self, outlook: &mut Outlook) {
+        let limit = self.policy.max_off_per_hour;
+        let mut offs = self.automation.offs.clone();
+        let Some(beyond) = offs.len().checked_sub(limit) else { return };
+        offs.sort_unstable();
+        let block = Block::HourlyRate { offs: offs.len(), limit };
+        // Those beyond the limit free no place when their hour is over, but the next one
+        // does; a limit of none has no place at all.
+        match offs.get(beyond) {
+            Some(&off) => outlook.wait(later(off, super::HOUR), block),
+            None => outlook.block(block),
         }
     }
 

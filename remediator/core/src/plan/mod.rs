@@ -287,9 +287,12 @@ pub enum Block {
     },
     /// Too many went within the hour.
     #[error(
-        "budget: {limit} hosts were taken off within the last hour, which is policy.budget.max_off_per_hour"
+        "budget: {offs} hosts were taken off within the last hour and \
+         policy.budget.max_off_per_hour allows {limit}"
     )]
     HourlyRate {
+        /// Hosts that went; more than may go where a reload has lowered the limit.
+        offs: usize,
         /// Hosts that may go in an hour.
         limit: usize,
     },

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    peers::Agent,
+    peers::{Agent, at},
     world::{ROUND, World, assert_blocked},
 };
 use crate::{
     document::Verdict,
     plan::Block,
     policy::{MinHosts, NewHosts},
+    time::later,
 };
 
 /// The time in which a sick host is off, if nothing stands in its way.
@@ -187,7 +188,7 @@ fn i2_no_more_than_the_hourly_rate_go_off() {
     }
     world.pass(1800);
     assert_eq!(world.hosts_off(), ["h1", "h2"]);
-    assert_blocked!(world, "h3", Block::HourlyRate { limit: 2 });
+    assert_blocked!(world, "h3", Block::HourlyRate { offs: 2, limit: 2 });
     let took = 1800 + world.until(3600, |world| world.is_off("h3"));
     assert!(took >= 3600, "{took} s");
 }
@@ -244,6 +245,27 @@ fn automation_leaves_min_hosts_on() {
 }
 
 #[test]
+fn i2_after_a_reload_to_a_lower_hourly_rate_it_is_said_how_many_went_and_when_one_may() {
+    let mut world = World::of_hosts(10);
+    let mut offs = Vec::new();
+    for host in ["h1", "h2", "h3"] {
+        world.lose(host);
+        offs.push(at(world.now));
+        world.pass(600);
+    }
+    world.sicken("h4");
+    world.policy.max_off_per_hour = 2;
+    world.pass(SOON);
+    assert_blocked!(world, "h4", Block::HourlyRate { offs: 3, limit: 2 });
+    let hour = Duration::from_secs(3600);
+    assert_eq!(world.last_plan().outlooks["h4"].next, Some(later(offs[1], hour)));
+    world.policy.max_off_per_hour = 0;
+    world.round(ROUND);
+    assert_blocked!(world, "h4", Block::HourlyRate { offs: 3, limit: 0 });
+    assert_eq!(world.last_plan().outlooks["h4"].next, None, "it waits for no time");
+}
+
+#[test]
 fn every_gate_in_the_way_is_named() {
     let mut world = World::of_hosts(4);
     world.policy.max_off.count = 0;
@@ -256,7 +278,7 @@ fn every_gate_in_the_way_is_named() {
     assert_blocked!(world, "h1", Block::NoLeader(_));
     assert_blocked!(world, "h1", Block::Hold { .. });
     assert_blocked!(world, "h1", Block::Budget { .. });
-    assert_blocked!(world, "h1", Block::HourlyRate { limit: 0 });
+    assert_blocked!(world, "h1", Block::HourlyRate { offs: 0, limit: 0 });
     assert_blocked!(world, "h1", Block::MinHosts { .. });
 }
 
