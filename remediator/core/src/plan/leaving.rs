@@ -163,7 +163,9 @@ impl<'a> Round<'a> {
         if let Err(reason) = &self.facts.mesos {
             outlook.block(Block::NoLeader(reason.clone()));
         }
-        if !self.is_in_inventory(&candidate.document) {
+        if !candidate.document.was_ever_listed() {
+            outlook.block(Block::NeverListed);
+        } else if !self.is_in_inventory(&candidate.document) {
             outlook.block(Block::NotInInventory);
         }
         if let Some((until, block)) = self.pause_block(false) {

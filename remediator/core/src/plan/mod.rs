@@ -170,11 +170,14 @@ pub enum Block {
     /// Nobody knows which hosts there are.
     #[error("no leading master: {0}")]
     NoLeader(String),
-    /// The host is not part of what the leading master has, or had lately.
+    /// No master has had the host for long.
     #[error(
         "the leading master does not list this host, and no master has for whitelist.retire_after"
     )]
     NotInInventory,
+    /// Nobody has ever seen it: a name out of an old file, or mistyped.
+    #[error("no leading master has ever listed an agent of this name")]
+    NeverListed,
     /// The rule wants the alert to fire for longer.
     #[error("{alertname} has fired for {} of the {} that rule {rule} wants", crate::time::brief(*fired), crate::time::brief(*needed))]
     FiresTooShort {

@@ -193,6 +193,25 @@ fn i5_a_master_that_lists_no_agent_takes_nobody_off() {
 }
 
 #[test]
+fn a_listed_name_that_no_master_knows_is_told_as_such_where_an_alert_names_it() {
+    let mut world = with_a_file();
+    world.file = Ok(lists(&["h1", "h2", "h3", "mistyped.example"]));
+    world.policy.retire_after = Duration::from_secs(3600);
+    world.pass(60);
+    world.tell_only("am1", "DiskFull", "mistyped.example");
+    world.round(ROUND);
+    assert!(world.is_on("mistyped.example"));
+    assert_blocked!(world, "mistyped.example", Block::NeverListed);
+    // One that was there is told otherwise, once it is away for long.
+    world.say("h1", Verdict::On, None);
+    world.node("h1").agent = Agent::Lost;
+    world.pass(3600);
+    world.tell_only("am1", "DiskFull", "h1");
+    world.round(ROUND);
+    assert_blocked!(world, "h1", Block::NotInInventory);
+}
+
+#[test]
 fn a_listed_name_that_no_master_knows_takes_nothing_of_the_budget_and_leaves_in_the_end() {
     let mut world = with_a_file();
     world.file = Ok(lists(&["h1", "h2", "h3", "old1.example", "old2.example"]));
