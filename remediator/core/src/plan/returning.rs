@@ -1,6 +1,6 @@
 //! Who comes back: manual events that end, and hosts whose causes are gone.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
@@ -136,10 +136,11 @@ impl<'a> Round<'a> {
             let seen = former.map_or(self.now.uptime, |former| former.seen);
             self.memory.off_since.insert(host.clone(), OffSince { said, seen });
         }
+        // The end of its causes will not put it back.
+        if document.default == Verdict::Off && document.ruling_event().is_none() {
+            outlook.block(Block::OffByDefault);
+        }
         if document.causes.is_empty() {
-            if document.verdict() == Verdict::Off && document.ruling_event().is_none() {
-                outlook.block(Block::OffByDefault);
-            }
             return;
         }
         let blocks_before = outlook.blocked_by.len();
@@ -153,9 +154,11 @@ impl<'a> Round<'a> {
         if !well || outlook.blocked_by.len() > blocks_before {
             return;
         }
-        let names: Vec<&str> =
+        let names: BTreeSet<&str> =
             document.alert_causes().map(|(_, _, evidence)| evidence.alertname.as_str()).collect();
-        let reason = format!("{} is gone, and the host is well", names.join(", "));
+        let are = if names.len() == 1 { "is" } else { "are" };
+        let names = Vec::from_iter(names).join(", ");
+        let reason = format!("{names} {are} gone, and the host is well");
         let what = match document.ruling_event() {
             None if document.default == Verdict::On => What::On,
             _ => What::Cleared,

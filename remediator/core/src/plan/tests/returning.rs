@@ -27,6 +27,18 @@ fn a_host_that_is_well_again_returns() {
 }
 
 #[test]
+fn a_host_that_several_alerts_held_returns_with_all_of_them_on_record() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.tell_only("am1", "DiskFull", "h1");
+    world.round(ROUND);
+    world.heal("h1");
+    world.until(900, |world| world.is_on("h1"));
+    let (_, record) = world.journal.last().unwrap();
+    assert_eq!(record.reason, "DiskFull, HostCheckFailed are gone, and the host is well");
+}
+
+#[test]
 fn a_host_that_is_off_by_default_stays_off_when_its_alert_is_gone() {
     let mut world = World::of_hosts(1);
     world.policy.new_hosts = NewHosts::Off;
@@ -34,6 +46,7 @@ fn a_host_that_is_off_by_default_stays_off_when_its_alert_is_gone() {
     world.sicken("h2");
     world.pass(60);
     assert_eq!(world.document("h2").causes.len(), 1);
+    assert_blocked!(world, "h2", Block::OffByDefault);
     world.heal("h2");
     world.until(600, |world| world.document("h2").causes.is_empty());
     assert!(world.is_off("h2"));
