@@ -215,15 +215,12 @@ impl<'a> Round<'a> {
     }
 
     fn judge_min_off(&mut self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) {
-        let relapse = self.policy.relapse;
-        // As of its last off: time alone does not end what a person has to.
-        let as_of = document.off_since.unwrap_or(self.now.wall);
-        let relapses = document.relapses(relapse.within, as_of);
-        if relapses >= relapse.give_up_after && document.alert_causes().next().is_some() {
+        let relapses = self.relapses(document);
+        if self.is_given_up(document) {
             return outlook.block(Block::GaveUp { relapses });
         }
         let min_off = document.alert_causes().map(|(rule, _, _)| self.min_off(rule)).max();
-        let min_off = min_off.map(|min_off| relapse.min_off(min_off, relapses));
+        let min_off = min_off.map(|min_off| self.policy.relapse.min_off(min_off, relapses));
         let Some(off_since) = self.memory.off_since.get(host) else { return };
         let over = off_since.seen + min_off.unwrap_or_default();
         if self.now.uptime < over {
@@ -241,6 +238,19 @@ impl<'a> Round<'a> {
         };
         let expired = document.manual_events.iter().filter(|(id, event)| is_over(id, event));
         expired.min_by_key(|(id, event)| (event.time, *id)).map(|(id, _)| id.clone())
+    }
+
+    /// How often the host had to go off again, as of its last off: time alone does not
+    /// end what a person has to.
+    fn relapses(&self, document: &HostDocument) -> usize {
+        let as_of = document.off_since.unwrap_or(self.now.wall);
+        document.relapses(self.policy.relapse.within, as_of)
+    }
+
+    /// Whether it fell sick so often that it stays off until a person says otherwise.
+    pub(super) fn is_given_up(&self, document: &HostDocument) -> bool {
+        let relapses = self.relapses(document);
+        relapses >= self.policy.relapse.give_up_after && document.alert_causes().next().is_some()
     }
 
     fn min_off(&self, rule: &str) -> Duration {

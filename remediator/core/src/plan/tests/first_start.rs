@@ -69,6 +69,21 @@ fn an_imported_host_that_was_sick_stays_imported_when_it_is_well() {
 }
 
 #[test]
+fn an_imported_host_stays_imported_however_long_it_is_away() {
+    let mut world = with_a_file();
+    world.pass(60);
+    assert_eq!(world.hosts_off(), ["h3"]);
+    world.node("h3").agent = Agent::Lost;
+    world.pass(30);
+    world.let_time_pass(8 * 86_400);
+    world.pass(60);
+    world.node("h3").agent = Agent::Registered;
+    world.pass(60);
+    assert!(world.is_off("h3"), "only a person ends it:\n{}", world.tell());
+    assert_blocked!(world, "h3", Block::Imported);
+}
+
+#[test]
 fn a_host_that_appears_within_ten_minutes_of_a_leader_is_imported() {
     let mut world = with_a_file();
     world.leaderless = Some("no answer".into());

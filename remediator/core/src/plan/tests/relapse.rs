@@ -1,6 +1,9 @@
 //! Hosts that fall sick again and again, and groups of hosts.
 
-use super::world::{World, assert_blocked};
+use super::{
+    peers::Agent,
+    world::{World, assert_blocked},
+};
 use crate::{document::Verdict, plan::Block};
 
 /// Falls sick and comes back, once more each time.
@@ -38,6 +41,23 @@ fn i30_time_alone_does_not_end_what_a_person_has_to() {
     world.pass(3 * 86_400);
     assert!(world.is_off("h1"));
     assert_blocked!(world, "h1", Block::GaveUp { .. });
+}
+
+#[test]
+fn i30_a_host_that_was_given_up_stays_so_however_long_it_is_away() {
+    let mut world = World::of_hosts(4);
+    world.policy.relapse.give_up_after = 1;
+    relapse(&mut world, "h1");
+    world.lose("h1");
+    world.heal("h1");
+    world.node("h1").agent = Agent::Lost;
+    world.pass(30);
+    world.let_time_pass(8 * 86_400);
+    world.pass(60);
+    world.node("h1").agent = Agent::Registered;
+    world.pass(3600);
+    assert!(world.is_off("h1"), "only a person ends it:\n{}", world.tell());
+    assert_blocked!(world, "h1", Block::GaveUp { relapses: 1 });
 }
 
 #[test]
