@@ -10,7 +10,8 @@ use crate::{
     document::{HostDocument, Verdict, What},
     facts::FoundFile,
     plan::Block,
-    policy::{Action, NewHosts},
+    policy::{Action, MinHosts, NewHosts},
+    whitelist,
 };
 
 #[test]
@@ -243,6 +244,31 @@ fn an_event_of_a_host_that_is_off_by_default_gives_way_to_the_default() {
     assert_eq!(world.hosts_off(), ["h2"]);
     world.pass(120);
     assert_eq!(world.hosts_off(), ["h1", "h2"]);
+}
+
+/// The one step without a gate: people have said both, the default and how long the
+/// on lasts. To keep the hosts on for longer would be automation's word over theirs.
+#[test]
+fn i1_the_end_of_an_on_gives_way_to_the_default_also_where_the_budget_is_exhausted() {
+    let mut world = World::before_the_first_round(4);
+    world.policy.new_hosts = NewHosts::Off;
+    world.policy.max_off.count = 1;
+    world.policy.min_hosts = MinHosts::Count(3);
+    world.pass(60);
+    for host in ["h1", "h2", "h3", "h4"] {
+        world.say(host, Verdict::On, (host != "h4").then_some(300));
+    }
+    let listed = world.hosts.keys().cloned().collect();
+    world.pass(600);
+    assert_eq!(world.hosts_off(), ["h1", "h2", "h3"]);
+    let merge = whitelist::merge(&world.hosts, &listed, &world.policy, at(world.now));
+    assert_eq!(merge.hosts, listed, "the floor of the file holds all the same");
+    // They are away, so that automation takes nobody else off.
+    world.policy.new_hosts = NewHosts::On;
+    world.add_node("h5");
+    world.sicken("h5");
+    world.pass(60);
+    assert_blocked!(world, "h5", Block::Budget { away: 3, limit: 1, .. });
 }
 
 /// A person says off of a host that no leading master has ever listed.
