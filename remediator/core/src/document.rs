@@ -1,9 +1,11 @@
 //! What is remembered: one document per host, and one for automation itself.
 //!
 //! The documents are JSON, a superset of what the predecessor kept in ZooKeeper
-//! (`managed-events`, `manual-events`, `managed-flag`, `manual-flag`). Keys that
-//! are not known here are kept as they are, so that an older and a newer
-//! version can share a store.
+//! (`managed-events`, `manual-events`, `managed-flag`, `manual-flag`). Keys of a
+//! document that are not known here are kept as they are, so that what another
+//! version put beside them survives a step back. Within events, causes and records
+//! they are not, and a kind of cause that is not known makes the document unreadable,
+//! which the start says: versions follow each other on a store and do not share it.
 //!
 //! A verdict follows from the document alone, never from the time of day:
 //! every instance that reads the same document lists the same hosts.

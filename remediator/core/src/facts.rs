@@ -145,7 +145,9 @@ pub struct Agent {
     pub attributes: BTreeMap<String, String>,
     /// Whether the master may offer its resources.
     pub active: bool,
-    /// Whether a person or an automaton took it out by a Mesos call.
+    /// Whether a person or an automaton took it out by a Mesos call. No decision rests on
+    /// it yet: whoever deactivated it, `active` is false. It will tell what has to be
+    /// reactivated once Satellite withdraws offers itself.
     pub deactivated: bool,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Witness<'a> {
     /// Why the rules that may take a host off or hold cannot be relied upon.
     fault: Option<String>,
     /// The one of those that was evaluated the longest ago.
-    latest: Option<&'a AlertingRule>,
+    stalest: Option<&'a AlertingRule>,
 }
 
 impl<'a> Witness<'a> {
@@ -48,12 +48,12 @@ impl<'a> Witness<'a> {
         }
         let concerned =
             answer.rules.iter().filter(|rule| policy.concerns(&rule.name, &rule.labels));
-        let latest = concerned.clone().min_by_key(|rule| rule.evaluated_at);
-        let none = latest.is_none().then(|| {
+        let stalest = concerned.clone().min_by_key(|rule| rule.evaluated_at);
+        let none = stalest.is_none().then(|| {
             "has no alerting rule with a remediate label, nor one that the policy names".into()
         });
         let fault = none.or_else(|| concerned.clone().find_map(|rule| works(rule).err()));
-        Self { complaints, by_name, fault, latest }
+        Self { complaints, by_name, fault, stalest }
     }
 
     /// What is pending or firing of one host.
@@ -80,7 +80,7 @@ impl<'a> Witness<'a> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let mut rules = of_causes.into_iter().chain(self.latest);
+        let mut rules = of_causes.into_iter().chain(self.stalest);
         let late = rules.find(|rule| rule.evaluated_at <= Some(well));
         late.map_or(Ok(()), |rule| {
             Err(format!("has not evaluated {} since it scraped the host well", rule.name))
