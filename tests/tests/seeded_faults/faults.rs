@@ -25,6 +25,7 @@ const EVENTS: &str = "remediator/src/api/events.rs";
 const STORM: &str = "remediator/core/src/plan/storm.rs";
 const WATCHING: &str = "remediator/core/src/plan/watching.rs";
 const CLOCK: &str = "remediator/src/clock.rs";
+const MANUAL: &str = "remediator/core/src/manual.rs";
 
 pub(crate) const FAULTS: &[Fault] = &[
     Fault {
@@ -119,6 +120,13 @@ pub(crate) const FAULTS: &[Fault] = &[
         desk.commit(&Batch::of_host(&name, &written)).await.ok();
     });
     let desk = app.ledger.desk().await.map_err(ApiError::Store)?;",
+        breaks: &["I6"],
+    },
+    Fault {
+        name: "a_word_that_is_put_before_another_ends_early",
+        file: MANUAL,
+        text: "event.ttl = event.ttl.map(|ttl| ttl.saturating_add(since(time, event.time)));",
+        instead: "let _ = since;",
         breaks: &["I6"],
     },
     Fault {
