@@ -466,7 +466,7 @@ mod tests {
             "calm_at": "2026-11-21T10:05:00Z",
             "shared": [{"attribute": "rack", "value": "r\u{1b}1", "hosts": 13}]
         });
-        let storm = "STORM       nobody is taken off since 2026-11-21T09:00:00Z: 14 hosts fell sick together, 4 are still; 5 make a storm\n  \
+        let storm = "STORM       nobody is taken off since 2026-11-21T09:00:00Z, when hosts fell sick together: 14 are known to have taken part, 4 are sick now; 5 make a storm\n  \
              who       h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11, h12, and 2 more\n  \
              shared    rack=r\\u{1b}1 on 13 of them\n  \
              calm at   2026-11-21T10:05:00Z at the earliest, once few are still sick\n";
