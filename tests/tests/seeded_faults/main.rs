@@ -45,7 +45,8 @@ fn main() -> std::process::ExitCode {
 struct Copy {
     sources: PathBuf,
     folder: PathBuf,
-    /// Where the sources themselves are built: what they depend on is built once.
+    /// Where the copy is built. Not where the sources are: cargo would take the one's
+    /// output for the other's, since both have the same names.
     target: PathBuf,
 }
 
@@ -54,7 +55,8 @@ impl Copy {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let target = target.map_or_else(|| sources.join("target"), |it| sources.join(it));
-        let copy = Self { folder: target.join("seeded-faults"), sources, target };
+        let folder = target.join("seeded-faults");
+        let copy = Self { target: target.join("seeded-faults-build"), folder, sources };
         for file in copy.files()? {
             copy.restore(&file)?;
         }
