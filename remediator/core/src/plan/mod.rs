@@ -463,6 +463,8 @@ struct Round<'a> {
     blind: BTreeMap<String, String>,
     retired: BTreeMap<HostName, Record>,
     notes: Vec<String>,
+    /// When the pause ends, if there is one.
+    pause_ends: Timestamp,
     holds: Vec<HoldStatus>,
     storm: StormStatus,
     stock: stock::Stock,
@@ -503,6 +505,7 @@ impl<'a> Round<'a> {
             blind: BTreeMap::new(),
             retired: BTreeMap::new(),
             notes: Vec::new(),
+            pause_ends: now.wall,
             holds: Vec::new(),
             storm: StormStatus::default(),
             stock: stock::Stock::default(),

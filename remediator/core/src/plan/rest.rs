@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Clocks are corrected by a little all the time.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
 impl<'a> Round<'a> {
     /// Whether the wall clock shows less than the documents have seen, and what that is.
@@ -78,11 +78,13 @@ impl<'a> Round<'a> {
     pub(super) fn end_pause(&mut self) {
         let Some(pause) = self.automation.pause.clone() else { return };
         let age = self.age_of(Begun::Pause, pause.since);
-        let is_over = age >= since(pause.since, pause.until);
-        if is_over && self.now.uptime >= self.policy.clear_for {
+        let left = since(pause.since, pause.until).saturating_sub(age);
+        let left = left.max(self.policy.clear_for.saturating_sub(self.now.uptime));
+        if left.is_zero() {
             self.notes.push(format!("the pause by {} is over: {}", pause.by, pause.reason));
             self.automation.pause = None;
         }
+        self.pause_ends = self.now.wall_at(self.now.uptime + left);
     }
 
     /// Forgets who went off more than an hour ago, and an accepted clock that has caught
@@ -97,7 +99,7 @@ impl<'a> Round<'a> {
     /// What a pause says to taking a host off, or, with `all`, to giving it back.
     pub(super) fn pause_block(&self, giving_back: bool) -> Option<(Timestamp, Block)> {
         let pause = self.automation.pause.as_ref().filter(|pause| pause.all || !giving_back)?;
-        let (by, until, reason) = (pause.by.clone(), pause.until, pause.reason.clone());
+        let (by, until, reason) = (pause.by.clone(), self.pause_ends, pause.reason.clone());
         Some((until, Block::Paused { by, until, reason }))
     }
 }

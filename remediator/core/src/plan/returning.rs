@@ -112,14 +112,14 @@ impl<'a> Round<'a> {
             );
             document = Cow::Owned(without);
         }
-        if let Some((_, event)) = document.ruling_event() {
+        if let Some((id, event)) = document.ruling_event() {
             let block = Block::Manual {
                 verdict: event.state,
                 author: event.author.clone(),
                 reason: event.reason.clone(),
             };
-            match event.expires_at() {
-                Some(until) => outlook.wait(until, block),
+            match self.time_left(host, id, event) {
+                Some(left) => outlook.wait(self.now.wall_at(self.now.uptime + left), block),
                 None => outlook.block(block),
             }
         }
@@ -232,12 +232,18 @@ impl<'a> Round<'a> {
     /// The id of the oldest manual event whose time is over. An older one goes
     /// first, so that it does not take over from a newer one that ends with it.
     fn expired_event(&mut self, host: &HostName, document: &HostDocument) -> Option<String> {
-        let mut is_over = |id: &String, event: &ManualEvent| {
-            let begun = Begun::Event(host.clone(), id.clone());
-            event.ttl.is_some_and(|ttl| self.age_of(begun, event.time) >= ttl)
+        let mut is_over = |id: &str, event: &ManualEvent| {
+            self.time_left(host, id, event).is_some_and(|left| left.is_zero())
         };
         let expired = document.manual_events.iter().filter(|(id, event)| is_over(id, event));
         expired.min_by_key(|(id, event)| (event.time, *id)).map(|(id, _)| id.clone())
+    }
+
+    /// How long an event still has; `None`: until it is taken back.
+    fn time_left(&mut self, host: &HostName, id: &str, event: &ManualEvent) -> Option<Duration> {
+        let ttl = event.ttl?;
+        let begun = Begun::Event(host.clone(), id.to_owned());
+        Some(ttl.saturating_sub(self.age_of(begun, event.time)))
     }
 
     /// How often the host had to go off again, as of its last off: time alone does not

@@ -74,6 +74,8 @@ struct Sickness {
     lasts: bool,
     /// Whether it takes part in the storm that there is.
     in_storm: bool,
+    /// Whether it took part in one that is over: it makes no other.
+    is_spent: bool,
 }
 
 impl StormStatus {
@@ -91,19 +93,19 @@ impl StormStatus {
 impl<'a> Round<'a> {
     /// Begins or ends a storm.
     pub(super) fn judge_storm(&mut self, special: &[Known<'a>], sightings: &Sightings<'a>) {
-        let fresh = self.note_sick(special, sightings);
+        self.note_sick(special, sightings);
         let unseen = self.note_sight();
         let inventory = self.stock.budget.inventory;
         let threshold = self.policy.storm.hosts(inventory);
         let still_sick = self.memory.storm.sick.values().filter(|it| it.lasts).count();
         let calm_in = self.calm_in();
         let is_calm = calm_in.is_zero() && still_sick * STILL_SICK_DIVISOR < threshold;
-        let mut members = fresh.clone();
+        let mut began_it = BTreeSet::new();
         if self.automation.storm_since.is_none() {
-            members = self.fell_together(&fresh);
-            if members.len() >= threshold {
+            began_it = self.fell_together();
+            if began_it.len() >= threshold {
                 self.automation.storm_since = Some(self.now.wall);
-                let count = members.len();
+                let count = began_it.len();
                 let note = format!("storm begins: {count} of {inventory} hosts fell sick together");
                 self.notes.push(note);
             }
@@ -111,15 +113,13 @@ impl<'a> Round<'a> {
             self.automation.storm_since = None;
             self.notes.push(format!("storm is over: {still_sick} hosts are still sick"));
         }
-        self.note_members(&members);
+        self.note_members(&began_it);
         let fell_sick = self.lately_sick();
+        let calm_at = self.now.wall_at(self.now.uptime + calm_in);
         self.storm = StormStatus {
             since: self.automation.storm_since,
             shared: self.shared_attributes(&fell_sick),
-            calm_at: self
-                .automation
-                .storm_since
-                .map(|_| self.now.wall_at(self.now.uptime + calm_in)),
+            calm_at: self.automation.storm_since.map(|_| calm_at),
             fell_sick,
             still_sick,
             threshold,
@@ -128,32 +128,18 @@ impl<'a> Round<'a> {
         };
     }
 
-    /// Keeps who is sick, and who fell so lately. Gives those who fell sick since the
-    /// last round, as far as anything could still be done to them.
-    fn note_sick(
-        &mut self,
-        special: &[Known<'a>],
-        sightings: &Sightings<'a>,
-    ) -> BTreeSet<HostName> {
-        let mut fresh = BTreeSet::new();
+    /// Keeps who is sick, and who fell so lately.
+    fn note_sick(&mut self, special: &[Known<'a>], sightings: &Sightings<'a>) {
         let mut sick = BTreeMap::new();
         for OfHost { known, shown } in &sightings.by_host {
             if let Some(sickness) = self.sick_by_alert(known, shown) {
-                if self.is_news(known) {
-                    fresh.insert(known.host.clone());
-                }
                 sick.insert(known.host.clone(), sickness);
             }
         }
         for host in self.silent_hosts() {
-            let Some(known) = self.known(host.as_str()).filter(|_| !sick.contains_key(&host))
-            else {
-                continue;
-            };
-            if let Some(sickness) = self.sick_by_silence(&known, sightings.of_host(&host)) {
-                if self.is_news(&known) && sickness.fell.is_some() {
-                    fresh.insert(host.clone());
-                }
+            let known = self.known(host.as_str()).filter(|_| !sick.contains_key(&host));
+            let shown = sightings.of_host(&host);
+            if let Some(sickness) = known.and_then(|known| self.sick_by_silence(&known, shown)) {
                 sick.insert(host, sickness);
             }
         }
@@ -166,7 +152,6 @@ impl<'a> Round<'a> {
             }
         }
         self.memory.storm.sick = sick;
-        fresh
     }
 
     /// What is known of a host that has an alert, if it takes part: one that was off
@@ -185,6 +170,7 @@ impl<'a> Round<'a> {
             is_silence: false,
             lasts: true,
             in_storm: former.is_some_and(|former| former.in_storm),
+            is_spent: former.is_some_and(|former| former.is_spent),
         })
     }
 
@@ -204,6 +190,7 @@ impl<'a> Round<'a> {
             is_silence: true,
             lasts: true,
             in_storm: former.is_some_and(|former| former.in_storm),
+            is_spent: former.is_some_and(|former| former.is_spent),
         })
     }
 
@@ -228,7 +215,13 @@ impl<'a> Round<'a> {
             let document = self.document_of(known);
             let begun = document.alert_causes().map(|(_, _, evidence)| evidence.starts_at).min()?;
             let fell = Some(Moment::ago(since(begun, self.now.wall), self.now));
-            let sickness = Sickness { fell, is_silence: false, lasts: false, in_storm: false };
+            let sickness = Sickness {
+                fell,
+                is_silence: false,
+                lasts: false,
+                in_storm: false,
+                is_spent: false,
+            };
             is_off_by_alert(document).then(|| (known.host.clone(), sickness))
         };
         special.iter().filter_map(fell).collect()
@@ -241,10 +234,6 @@ impl<'a> Round<'a> {
     fn could_go(&self, known: &Known<'a>) -> bool {
         let document = self.document_of(known);
         document.verdict() == Verdict::On && self.is_in_inventory(document)
-    }
-
-    fn is_news(&self, known: &Known<'a>) -> bool {
-        self.was_sick(&known.host).is_none() && self.could_go(known)
     }
 
     /// Whether not everything is seen that may fall sick, which keeps a storm going: it
@@ -267,25 +256,22 @@ impl<'a> Round<'a> {
         self.policy.storm.calm.saturating_sub(quiet.min(seen_for))
     }
 
-    /// The most hosts that fell sick within `storm.within` of each other, one of `fresh`
-    /// among them: the others were judged before. When a person said that automation
-    /// should go on, those that were sick then make no storm any more.
-    fn fell_together(&mut self, fresh: &BTreeSet<HostName>) -> BTreeSet<HostName> {
+    /// The most hosts that fell sick within `storm.within` of each other, whenever that
+    /// was. Those of a storm that is over are left out, and those that were sick when a
+    /// person said that automation should go on.
+    fn fell_together(&mut self) -> BTreeSet<HostName> {
         let dismissed = self.note_dismissal();
         let counts = |fell: &Moment| dismissed.is_none_or(|dismissed| *fell > dismissed);
-        let sick = self.memory.storm.sick.iter();
+        let sick = self.memory.storm.sick.iter().filter(|(_, it)| !it.is_spent);
         let falls = sick.filter_map(|(host, it)| Some((it.fell.filter(counts)?, host)));
         let mut falls: Vec<(Moment, &HostName)> = falls.collect();
         falls.sort();
-        let is_fresh = |at: usize| usize::from(fresh.contains(falls[at].1));
-        let (mut begin, mut fresh_in_window, mut most) = (0, 0, 0..0);
+        let (mut begin, mut most) = (0, 0..0);
         for end in 0..falls.len() {
-            fresh_in_window += is_fresh(end);
             while falls[end].0.after(falls[begin].0) >= self.policy.storm.within {
-                fresh_in_window -= is_fresh(begin);
                 begin += 1;
             }
-            if fresh_in_window > 0 && end + 1 - begin > most.len() {
+            if end + 1 - begin > most.len() {
                 most = begin..end + 1;
             }
         }
@@ -298,14 +284,20 @@ impl<'a> Round<'a> {
         Some(Moment::ago(self.age_of(Begun::Dismissal, said), self.now))
     }
 
-    /// Who takes part in the storm, if there is one. After a start in the middle of it
-    /// all who are sick do.
-    fn note_members(&mut self, joined: &BTreeSet<HostName>) {
-        let is_storm = self.automation.storm_since.is_some();
+    /// Who takes part in the storm, if there is one: those who began it, and whoever is
+    /// sick or falls so while it lasts. Once it is over they make no other.
+    fn note_members(&mut self, began_it: &BTreeSet<HostName>) {
+        let since = self.automation.storm_since;
+        let age = since.map(|since| self.age_of(Begun::Storm, since));
         let is_first = self.former_memory.last_round.is_none();
         for (host, sickness) in &mut self.memory.storm.sick {
-            let joins = joined.contains(host) || (is_first && sickness.lasts);
-            sickness.in_storm = is_storm && (sickness.in_storm || joins);
+            let Some(age) = age else {
+                sickness.is_spent |= std::mem::take(&mut sickness.in_storm);
+                continue;
+            };
+            let fell_since = sickness.fell.is_some_and(|fell| fell.age(self.now) <= age);
+            let joins = fell_since || began_it.contains(host) || (is_first && sickness.lasts);
+            sickness.in_storm |= joins && !sickness.is_spent;
         }
     }
 

@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Memory, Round, absence::Watched, evidence::MAX_SCRAPE_AGE};
+use super::{Memory, Round, absence::Watched, evidence::MAX_SCRAPE_AGE, rest::CLOCK_TOLERANCE};
 use crate::{
     host::HostName,
     policy::Policy,
@@ -64,6 +64,8 @@ pub(super) enum Begun {
     Off,
     /// A person paused automation.
     Pause,
+    /// Many hosts fell sick together.
+    Storm,
     /// A person said that a storm is over.
     Dismissal,
     /// A person said something of a host; with the event's id.
@@ -108,14 +110,21 @@ impl Round<'_> {
     pub(super) fn age_of(&mut self, what: Begun, said: Timestamp) -> Duration {
         let key = (what, said);
         let former = self.former_memory.begun.get(&key).copied();
-        let began = former.unwrap_or_else(|| {
-            let by_clock = since(said, self.now.wall);
-            // What the last round did not know has begun since, whatever the clock says.
-            let known = self.former_memory.last_round;
-            let passed = known.map_or(Duration::MAX, |last| self.now.uptime.saturating_sub(last));
-            Moment::ago(by_clock.min(passed), self.now)
-        });
+        let began = former.unwrap_or_else(|| Moment::ago(self.first_age(&key.0, said), self.now));
         self.memory.begun.insert(key, began);
         began.age(self.now)
+    }
+    /// The age of what no round has seen yet. It has begun since the last one, whatever
+    /// the clock says; where that says something else, a wait is rather too long, and a
+    /// storm rather not dismissed.
+    fn first_age(&self, what: &Begun, said: Timestamp) -> Duration {
+        let by_clock = since(said, self.now.wall);
+        let Some(last) = self.former_memory.last_round else { return by_clock };
+        let passed = self.now.uptime.saturating_sub(last);
+        match what {
+            _ if by_clock <= passed + CLOCK_TOLERANCE => by_clock,
+            Begun::Dismissal => passed,
+            _ => Duration::ZERO,
+        }
     }
 }
