@@ -54,8 +54,12 @@ impl<'a> Round<'a> {
             last_round: self.memory.last_round,
             ..self.former_memory.clone().into_owned()
         };
-        // People are heard all the same.
-        self.note_dismissal();
+        // People are heard all the same. What an earlier process heard is as old as this
+        // clock cannot tell.
+        match self.former_memory.last_round {
+            Some(_) => drop(self.note_dismissal()),
+            None => self.distrust_dismissal(),
+        }
         self.finish(sightings)
     }
 

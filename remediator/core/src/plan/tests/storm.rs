@@ -367,3 +367,21 @@ fn a_storm_is_told_truly_after_a_restart_in_the_middle_of_it() {
     assert_blocked!(world, "h1", Block::Storm { sick: 2, inventory: 10, enough: 2, .. });
     assert_eq!(world.last_plan().storm.fell_sick.len(), 2);
 }
+
+#[test]
+fn i3_a_word_of_before_a_restart_with_a_clock_that_is_behind_ends_no_later_storm() {
+    let mut world = ten_hosts();
+    world.resume();
+    world.pass(60);
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.clock_error = -3600;
+    world.let_time_pass(60);
+    world.restart();
+    world.pass(600);
+    world.clock_error = 0;
+    world.pass(60);
+    assert!(world.last_plan().storm.since.is_some());
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
