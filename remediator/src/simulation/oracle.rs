@@ -458,7 +458,10 @@ impl World {
             let could_go = *name == leaving
                 || document.is_some_and(|it| it.verdict() == Verdict::On && it.was_ever_listed());
             let dismissed = oracle.dismissed_at.is_some_and(|at| **since <= instant(at));
-            heard && could_go && !dismissed
+            // One that ended and began again fell sick once or twice, by who looks.
+            let starts = oracle.firing().filter(|it| it.host.as_ref() == Some(*name));
+            let is_plain = starts.map(|it| it.starts_at).min() == Some(**since);
+            heard && could_go && is_plain && !dismissed
         });
         let fell: Vec<(&HostName, Timestamp)> = fell.map(|(host, since)| (host, *since)).collect();
         let Some((_, own)) = fell.iter().find(|(host, _)| *host == leaving) else { return 0 };
