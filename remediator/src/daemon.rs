@@ -36,7 +36,7 @@ use crate::{
     journal::{Journal, Recorded},
     ledger::Ledger,
     merge::{FileStatus, MERGE, Merger},
-    reconcile::{FIRST_ROUND, Reconciler, Report},
+    reconcile::{ROUND, Reconciler, Report},
     sources::{Network, Sources},
     store::{EmbeddedStore, ShadowStore, Store},
 };
@@ -160,12 +160,12 @@ impl Parts {
         registry: Registry,
     ) -> anyhow::Result<Self> {
         let Outside { store, disk, sources, clock } = outside;
-        let ledger = Arc::new(Ledger::load(store).await?);
-        let journal = open_journal(&disk, &config.store.path, &ledger).await?;
         let readiness = Readiness::new([
-            (FIRST_ROUND, "the first round is not over yet"),
+            (ROUND, "the first round is not over yet"),
             (MERGE, "waits until it is known which hosts there are"),
         ]);
+        let ledger = Arc::new(Ledger::load(store, readiness.clone()).await?);
+        let journal = open_journal(&disk, &config.store.path, &ledger).await?;
         let config = watch::Sender::new(Arc::new(config));
         let status = watch::Sender::new(FileStatus::default());
         let report = watch::Sender::new(Arc::new(Report::default()));

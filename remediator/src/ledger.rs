@@ -12,12 +12,15 @@ use std::{
     },
 };
 
-use satellite_core::{Automation, HostDocument, HostName, Plan, State, document::Record};
-use satellite_toolkit::exit::chain;
+use satellite_core::{
+    Automation, HostDocument, HostName, Plan, State, document::Record, time::brief,
+};
+use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use tokio::sync::{Mutex, MutexGuard, watch};
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use crate::{
+    hang::{self, watched},
     store::{Store, StoreError, Write},
     tally::Tally,
 };
@@ -26,6 +29,9 @@ use crate::{
 const HOSTS: &str = "whitelist/";
 /// The path of automation's own document.
 const AUTOMATION: &str = "automation";
+
+/// What readiness calls the store.
+pub(crate) const STORE: &str = "store";
 
 /// All documents, decoded.
 #[derive(Debug, Default)]
@@ -102,13 +108,19 @@ pub(crate) struct Ledger {
     /// What such a write turned out to have done. Its writer was told that it failed, so
     /// that nobody has put it on record.
     belated: std::sync::Mutex<Vec<(HostName, Record)>>,
+    /// Whether the store has been waited for longer than it ever takes.
+    hangs: AtomicBool,
+    readiness: Readiness,
     /// What was written, counted by whoever wrote it.
     pub(crate) tally: Tally,
 }
 
 impl Ledger {
-    /// Reads every document.
-    pub(crate) async fn load(store: Box<dyn Store>) -> Result<Self, LedgerError> {
+    /// Reads every document. Readiness is told of a store that hangs.
+    pub(crate) async fn load(
+        store: Box<dyn Store>,
+        readiness: Readiness,
+    ) -> Result<Self, LedgerError> {
         let documents = Documents::load(store.as_ref()).await?;
         Ok(Self {
             store,
@@ -117,6 +129,8 @@ impl Ledger {
             turn: Mutex::new(()),
             in_doubt: AtomicBool::new(false),
             belated: std::sync::Mutex::default(),
+            hangs: AtomicBool::new(false),
+            readiness,
             tally: Tally::default(),
         })
     }
@@ -128,7 +142,8 @@ impl Ledger {
         if !self.in_doubt.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let documents = Documents::load(self.store.as_ref()).await.map_err(|error| {
+        let load = self.wait_for_store(Documents::load(self.store.as_ref()));
+        let documents = load.await.map_err(|error| {
             warn!(error = chain(&error), "Cannot read the store again yet");
             StoreError::InDoubt { source: Box::new(error) }
         })?;
@@ -141,6 +156,27 @@ impl Ledger {
         self.in_doubt.store(false, Ordering::Relaxed);
         self.revision.send_replace(revision);
         Ok(())
+    }
+
+    /// Waits for the store, and tells if it hangs: until it answers nobody else gets a
+    /// turn, so that no round ends and no command is answered.
+    async fn wait_for_store<T>(&self, work: impl Future<Output = T>) -> T {
+        let tell = |hangs: bool| {
+            self.hangs.store(hangs, Ordering::Relaxed);
+            self.readiness.set(STORE, self.hang());
+            if hangs {
+                error!("The store does not answer: nothing changes until it does");
+            } else {
+                info!("The store answers again");
+            }
+        };
+        watched(work, tell).await
+    }
+
+    /// How the store hangs, if it does.
+    pub(crate) fn hang(&self) -> Option<String> {
+        let hangs = self.hangs.load(Ordering::Relaxed);
+        hangs.then(|| format!("it has not answered for over {}", brief(hang::PATIENCE)))
     }
 
     /// The documents as they are now. Not to be held across an await.
@@ -197,7 +233,8 @@ impl Desk<'_> {
         let versions: Vec<(String, Option<u64>)> = writes.iter().map(version_after).collect();
         // Until it is known to have succeeded.
         self.ledger.in_doubt.store(true, Ordering::Relaxed);
-        let revision = self.ledger.store.write(writes).await?;
+        let write = self.ledger.store.write(writes);
+        let revision = self.ledger.wait_for_store(write).await?;
         {
             let mut documents =
                 self.ledger.documents.write().expect("no writer of the documents panics");

@@ -14,6 +14,7 @@
 //! | [`store`] | where documents are kept |
 //! | [`disk`] | the steps that files are written in |
 //! | [`journal`] | the audit record of this instance |
+//! | [`hang`] | notices what does not end |
 //! | [`merge`] | writes the whitelist file, and nothing else does |
 //! | [`tally`] | how often hosts went on or off |
 //! | [`api`] | webhook, REST, service discovery, metrics, page |
@@ -24,6 +25,7 @@ mod clock;
 mod daemon;
 mod disk;
 mod gather;
+mod hang;
 mod journal;
 mod ledger;
 mod merge;

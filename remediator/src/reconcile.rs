@@ -13,9 +13,10 @@ use std::{
 use jiff::Timestamp;
 use satellite_config::Config;
 use satellite_core::{
-    Facts, HostName, Memory, Plan,
+    Facts, HostName, Memory, Now, Plan,
     document::{Record, What},
     plan::{self, Blindness, Block, Budget, HoldStatus, Outlook, StormStatus, Unmatched},
+    time::brief,
 };
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use serde_json::json;
@@ -26,8 +27,9 @@ use tracing::{error, info, warn};
 use crate::{
     clock::Clock,
     gather::Observer,
+    hang::{self, watched},
     journal::{Entry, HOST_KIND, Journal, host_details},
-    ledger::{Batch, Desk, Documents, Ledger},
+    ledger::{Batch, Desk, Documents, Ledger, STORE},
     store::StoreError,
 };
 
@@ -41,15 +43,17 @@ const MIN_REST: Duration = Duration::from_millis(100);
 /// wrong label is wrong in every alert.
 const MAX_TOLD: usize = 20;
 
-/// What readiness calls the wait for the first round: before it nobody knows
-/// which sources are blind.
-pub(crate) const FIRST_ROUND: &str = "round";
+/// What readiness calls the wait for a round: before the first nobody knows which
+/// sources are blind, and one that does not end is the last.
+pub(crate) const ROUND: &str = "round";
 
 /// What the last round found, for everybody who asks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Report {
     /// When it was; `None`: there was none yet.
     pub(crate) at: Option<Timestamp>,
+    /// When it ended, by the clock that nobody sets.
+    ended: Duration,
     /// The revision of the store that it left behind.
     revision: u64,
     /// How long it took.
@@ -81,6 +85,12 @@ impl Report {
         self.at?;
         let is_stale = documents.was_written_after(self.revision, host);
         (!is_stale).then(|| self.outlooks.get(host).cloned().unwrap_or_default())
+    }
+
+    /// Whether the next one should have ended by now: it begins after the interval at
+    /// the latest.
+    pub(crate) fn is_overdue(&self, interval: Duration, now: Now) -> bool {
+        self.at.is_some() && now.uptime > self.ended + interval + hang::PATIENCE
     }
 
     /// The hosts that automation has given up: they fell sick too often, and wait for
@@ -122,6 +132,7 @@ struct Written {
 /// What became of a plan.
 struct Outcome {
     at: Timestamp,
+    ended: Duration,
     took: Duration,
     revision: u64,
     failure: Option<String>,
@@ -136,7 +147,8 @@ impl Reconciler {
         loop {
             config.mark_unchanged();
             let interval = self.config.borrow().reconcile_interval;
-            let Some(took) = self.round(&mut memory, &token).await else { return };
+            let round = watched(self.round(&mut memory, &token), |hangs| self.tell_hang(hangs));
+            let Some(took) = round.await else { return };
             let rest = took.max(MIN_REST).min(interval);
             tokio::select! {
                 biased;
@@ -150,6 +162,14 @@ impl Reconciler {
                 Ok(()) = config.changed() => {}
                 () = tokio::time::sleep(interval.saturating_sub(rest)) => {}
             }
+        }
+    }
+
+    fn tell_hang(&self, hangs: bool) {
+        let patience = brief(hang::PATIENCE);
+        self.readiness.set(ROUND, hangs.then(|| format!("one has not ended for over {patience}")));
+        if hangs {
+            error!("A round does not end: the store or the journal does not answer");
         }
     }
 
@@ -184,8 +204,9 @@ impl Reconciler {
         // What was seen was seen, written or not: a wait that a failing round broke
         // off may not count as one that went on.
         *memory = plan.memory.clone();
-        let took = self.clock.now().uptime.saturating_sub(began.uptime);
-        self.publish(&facts, plan, Outcome { at: began.wall, took, revision, failure });
+        let ended = self.clock.now().uptime;
+        let took = ended.saturating_sub(began.uptime);
+        self.publish(&facts, plan, Outcome { at: began.wall, ended, took, revision, failure });
         Some(took)
     }
 
@@ -280,14 +301,15 @@ impl Reconciler {
     }
 
     fn publish(&self, facts: &Facts, plan: Plan, outcome: Outcome) {
-        let Outcome { at, took, revision, failure } = outcome;
+        let Outcome { at, ended, took, revision, failure } = outcome;
         let former = Arc::clone(&self.report.borrow());
         self.tell_blindness(&former.blind, &plan.blind);
         self.tell_oddities(&former, &plan);
-        self.readiness.set("store", failure.clone());
-        self.readiness.set(FIRST_ROUND, None);
+        self.readiness.set(STORE, failure.clone());
+        self.readiness.set(ROUND, None);
         let report = Report {
             at: Some(at),
+            ended,
             revision,
             took,
             leader: facts.mesos.as_ref().ok().map(|mesos| mesos.leader.clone()),

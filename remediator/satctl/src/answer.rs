@@ -93,6 +93,8 @@ pub(crate) struct Status {
     pub(crate) unlistable: Vec<String>,
     pub(crate) whitelist: Whitelist,
     pub(crate) last_round: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) overdue: bool,
     pub(crate) failure: Option<String>,
 }
 

@@ -83,6 +83,10 @@ pub(crate) fn status(status: &Status) -> String {
         let what = "decisions are made and shown, NOTHING IS WRITTEN, no command is taken";
         lines.push(("DRY RUN", what.to_owned()));
     }
+    if status.overdue {
+        let last = time(status.last_round);
+        lines.push(("STUCK", format!("no round has ended since that of {last}: this is of then")));
+    }
     if let Some(failure) = &status.failure {
         lines.push(("FAILURE", format!("what was decided is not recorded: {failure}")));
     }
@@ -486,8 +490,10 @@ mod tests {
         value["failure"] = json!("fsync");
         value["given_up"] = json!(["h7"]);
         value["unlistable"] = json!(["h_8", "-h9"]);
+        value["overdue"] = json!(true);
         let text = told(value);
         for line in [
+            "STUCK       no round has ended since that of 2026-11-21T10:00:01Z: this is of then",
             "FAILURE     what was decided is not recorded: fsync",
             "pause       nobody is taken off or given back until 2026-11-21T13:00:00Z, says ann: swap",
             "hold        TasksLost (rule cluster) since 2026-11-21T09:00:00Z, nobody is taken off until 2026-11-21T10:00:00Z at the latest: it fires",

@@ -110,13 +110,16 @@ fn round_families(app: &App) -> Vec<Family> {
         gauge("satellite_leader", "Whether this remediator acts", 1.0),
         gauge(
             "satellite_store_up",
-            "Whether the store took what the last round wrote",
-            f64::from(u8::from(report.failure.is_none())),
+            "Whether the store takes what is written, and did in the last round",
+            f64::from(u8::from(app.store_failure().is_none())),
         ),
     ];
-    if report.at.is_none() {
-        return families;
-    }
+    let Some(at) = report.at else { return families };
+    families.push(gauge(
+        "satellite_reconcile_last_round_timestamp_seconds",
+        "When the last round that has ended began",
+        at.as_duration().as_secs_f64(),
+    ));
     let remaining = float(report.budget.remaining(&config.policy));
     families.push(gauge(
         "satellite_budget_limit",

@@ -90,6 +90,11 @@ impl App {
     fn report(&self) -> Arc<Report> {
         Arc::clone(&self.report.borrow())
     }
+
+    /// Why what is decided does not get into the store, if so.
+    fn store_failure(&self) -> Option<String> {
+        self.ledger.hang().or_else(|| self.report().failure.clone())
+    }
 }
 
 impl std::ops::Deref for App {

@@ -71,6 +71,7 @@ fn mode(status: &Status) -> (&'static str, &'static str) {
     match status {
         Status { last_round: None, .. } => ("warn", "Starting"),
         Status { failure: Some(_), .. } => ("bad", "Cannot record"),
+        Status { overdue: true, .. } => ("bad", "Stuck"),
         Status { dry_run: true, .. } => ("warn", "Dry run"),
         Status { mesos_leader: None, .. } => ("bad", "No leading master"),
         Status { storm: Some(_), .. } => ("bad", "Storm"),
@@ -112,6 +113,12 @@ fn notices(status: &Status) -> Markup {
                     strong { "Dry run." }
                     span { "All is decided and shown, nothing is done: neither the store nor the \
                             whitelist is written, and commands are refused." }
+                }
+            }
+            @if let (true, Some(at)) = (status.overdue, status.last_round) {
+                p.notice.bad {
+                    strong { "Stuck." }
+                    span { "No round has ended since the one of " (instant(at)) ", and all that is shown here is of then." }
                 }
             }
             @if let Some(failure) = &status.failure {

@@ -35,8 +35,10 @@ pub(super) struct Status {
     pub(super) unlistable: Vec<String>,
     pub(super) whitelist: WhitelistView,
     pub(super) last_round: Option<Timestamp>,
+    /// Whether the next round should have ended by now: all of this is of then.
+    pub(super) overdue: bool,
     last_round_seconds: f64,
-    /// Why the last round could not write what it had decided.
+    /// Why what is decided does not get into the store.
     pub(super) failure: Option<String>,
 }
 
@@ -149,8 +151,9 @@ pub(super) fn status(app: &App) -> Status {
         unlistable: report.unlistable.iter().cloned().collect(),
         whitelist: whitelist(app, &config),
         last_round: report.at,
+        overdue: report.is_overdue(config.reconcile_interval, app.clock.now()),
         last_round_seconds: report.took.as_secs_f64(),
-        failure: report.failure.clone(),
+        failure: app.store_failure(),
     }
 }
 

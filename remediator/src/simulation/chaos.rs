@@ -35,6 +35,7 @@ pub(super) enum Ailment {
     TasksLost,
     Silence(usize),
     Disk(Area),
+    Hang(Area),
 }
 
 /// What may happen in a run.
@@ -54,6 +55,7 @@ enum Kind {
     FailOver,
     ClockJump,
     FailingDisk,
+    HangingDisk,
     Kill,
     PowerCut,
     Stop,
@@ -67,12 +69,12 @@ enum Kind {
 
 use Kind::{
     BrokenRules, ClockJump, CutLink, DeadAlertmanager, DeadPrometheus, FailOver, FailingDisk,
-    HandEdit, InactiveAgent, Kill, LostAgent, Manual, ManySick, OutOfReach, Pause, PowerCut,
-    Sickness, Silent, Slow, Stop, Webhook,
+    HandEdit, HangingDisk, InactiveAgent, Kill, LostAgent, Manual, ManySick, OutOfReach, Pause,
+    PowerCut, Sickness, Silent, Slow, Stop, Webhook,
 };
 
 /// How often each is drawn, against the others.
-const WEIGHTS: [(Kind, usize); 23] = [
+const WEIGHTS: [(Kind, usize); 24] = [
     (Sickness, 12),
     (ManySick, 3),
     (Silent, 3),
@@ -87,6 +89,7 @@ const WEIGHTS: [(Kind, usize); 23] = [
     (FailOver, 2),
     (ClockJump, 3),
     (FailingDisk, 3),
+    (HangingDisk, 1),
     (Kill, 6),
     (PowerCut, 3),
     (Stop, 1),
@@ -115,6 +118,8 @@ pub(super) struct Chaos {
     pub(super) out_of_reach: BTreeSet<Source>,
     pub(super) slow: BTreeSet<Source>,
     pub(super) failing: BTreeSet<Area>,
+    /// Where no step ends.
+    pub(super) hanging: BTreeSet<Area>,
     /// After how many steps the process dies.
     steps_left: Option<u32>,
     /// Whether its death is that of the machine.
@@ -143,6 +148,7 @@ impl Chaos {
             out_of_reach: BTreeSet::new(),
             slow: BTreeSet::new(),
             failing: BTreeSet::new(),
+            hanging: BTreeSet::new(),
             steps_left: None,
             with_power: false,
             sent: 0,
@@ -239,6 +245,8 @@ fn one(world: &mut World, kind: Kind) {
         1 => Source::Prometheus(prometheus),
         _ => Source::Mesos,
     };
+    let areas = [Area::Journal, Area::Whitelist, Area::Store];
+    let area = areas[world.dice.usize(0..areas.len())];
     match kind {
         Sickness => ail(world, Ailment::Host(host), 20 * MINUTE),
         ManySick => {
@@ -258,11 +266,8 @@ fn one(world: &mut World, kind: Kind) {
         Slow => ail(world, Ailment::Slowness(source), 5 * MINUTE),
         FailOver => ail(world, Ailment::Leader, MINUTE),
         ClockJump => jump(world),
-        FailingDisk => {
-            let areas = [Area::Journal, Area::Whitelist, Area::Store];
-            let area = areas[world.dice.usize(0..areas.len())];
-            ail(world, Ailment::Disk(area), 4 * MINUTE);
-        }
+        FailingDisk => ail(world, Ailment::Disk(area), 4 * MINUTE),
+        HangingDisk => ail(world, Ailment::Hang(area), 4 * MINUTE),
         Kill | PowerCut => {
             let steps = world.dice.u32(0..MAX_STEPS_LEFT);
             world.chaos.steps_left = Some(steps);
@@ -302,6 +307,7 @@ fn ail(world: &mut World, ailment: Ailment, longest: Millis) {
         Ailment::TasksLost => world.chaos.tasks_lost = true,
         Ailment::Silence(host) => drop(world.chaos.silenced.insert(host)),
         Ailment::Disk(area) => drop(world.chaos.failing.insert(area)),
+        Ailment::Hang(area) => drop(world.chaos.hanging.insert(area)),
     }
     let until = world.dice.u64(SECOND..=longest);
     world.after(until, Event::Heal(ailment));
@@ -336,6 +342,7 @@ pub(super) fn heal(world: &mut World, ailment: Ailment) {
         Ailment::TasksLost => world.chaos.tasks_lost = false,
         Ailment::Silence(host) => drop(world.chaos.silenced.remove(&host)),
         Ailment::Disk(area) => drop(world.chaos.failing.remove(&area)),
+        Ailment::Hang(area) => drop(world.chaos.hanging.remove(&area)),
     }
 }
 
@@ -406,6 +413,7 @@ fn calm(world: &mut World) {
     world.chaos.out_of_reach.clear();
     world.chaos.slow.clear();
     world.chaos.failing.clear();
+    world.chaos.hanging.clear();
     // What was written by a clock that was ahead must not lie in the future.
     world.clock_error = world.oracle.latest_clock_error(world.clock_error);
     people::resume(world);

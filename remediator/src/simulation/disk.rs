@@ -125,6 +125,7 @@ fn step<'a, T: Send>(
     act: impl FnOnce(&mut World) -> io::Result<T> + Send + 'a,
 ) -> Step<'a, T> {
     async move {
+        shared.hang(Area::of(path)).await;
         let fate = shared.face(Area::of(path), what, &path.display()).await;
         let outcome = match fate {
             Fate::Fails => return Err(io::ErrorKind::StorageFull.into()),

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::Router;
 use prometheus_client::registry::Registry;
 use satellite_core::HostName;
+use satellite_toolkit::lifecycle::Readiness;
 use serde_json::Value;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +17,9 @@ use super::{
     disk::SimulatedDisk,
     oracle::Counts,
     peers::Peers,
-    people,
+    people::{self, Command},
     store::SimulatedStore,
-    world::{MINUTE, Millis, Request, SECOND, Shared, World},
+    world::{Area, MINUTE, Millis, Request, SECOND, Shared, World},
 };
 use crate::{
     api,
@@ -106,16 +107,19 @@ async fn live(shared: &Shared) -> End {
     let mut tasks = JoinSet::new();
     tasks.spawn(parts.reconciler.run(token.clone()));
     tasks.spawn(parts.merger.run(token.clone()));
-    let end = witness(shared, &router, &mut tasks).await;
+    let end = witness(shared, &router, &parts.readiness, &mut tasks).await;
     if !matches!(end, End::Death) {
         token.cancel();
         let ended = async { while tasks.join_next().await.is_some() {} };
         tokio::select! {
             biased;
             () = shared.death() => return End::Death,
-            ended = tokio::time::timeout(GRACE, ended) => if ended.is_err() {
-                shared.with(|world| world.violate(format_args!("I31: it does not end")));
-            }
+            ended = tokio::time::timeout(GRACE, ended) => shared.with(|world| {
+                // The daemon cuts off what waits for a disk.
+                if ended.is_err() && world.chaos.hanging.is_empty() {
+                    world.violate(format_args!("I31: it does not end"));
+                }
+            }),
         }
     }
     end
@@ -140,7 +144,12 @@ async fn assemble(shared: &Shared) -> anyhow::Result<Parts> {
 }
 
 /// The world goes on, and somebody looks.
-async fn witness(shared: &Shared, router: &Router, tasks: &mut JoinSet<()>) -> End {
+async fn witness(
+    shared: &Shared,
+    router: &Router,
+    readiness: &Readiness,
+    tasks: &mut JoinSet<()>,
+) -> End {
     let mut look = shared.with(|world| world.now) + LOOK;
     loop {
         let wake = shared.with(|world| {
@@ -171,7 +180,7 @@ async fn witness(shared: &Shared, router: &Router, tasks: &mut JoinSet<()>) -> E
         }
         if shared.with(|world| world.now) >= look {
             look += LOOK;
-            if is_over(shared, router).await {
+            if is_over(shared, router, readiness).await {
                 return End::Verdict;
             }
         }
@@ -179,13 +188,13 @@ async fn witness(shared: &Shared, router: &Router, tasks: &mut JoinSet<()>) -> E
 }
 
 /// Whether all is well after all that went wrong, or should be by now.
-async fn is_over(shared: &Shared, router: &Router) -> bool {
+async fn is_over(shared: &Shared, router: &Router, readiness: &Readiness) -> bool {
     if !shared.with(|world| world.chaos.is_over) {
         return false;
     }
     let mut wrong = shared.with(|world| world.config.policy.dry_run).then(String::new);
     if wrong.is_none() {
-        wrong = what_is_wrong(shared, router).await;
+        wrong = what_is_wrong(shared, router, readiness).await;
     }
     let Some(wrong) = wrong.filter(|it| !it.is_empty()) else { return true };
     shared.with(|world| {
@@ -201,7 +210,10 @@ async fn is_over(shared: &Shared, router: &Router) -> bool {
 }
 
 /// What is not as it should be, and which invariant wants it.
-async fn what_is_wrong(shared: &Shared, router: &Router) -> Option<String> {
+async fn what_is_wrong(shared: &Shared, router: &Router, readiness: &Readiness) -> Option<String> {
+    if let Some(reason) = readiness.reasons().first() {
+        return Some(format!("I37: it is not ready: {reason}"));
+    }
     let (_, status) = people::get(router, "/api/v1/status").await;
     let sources = status["sources"].as_array().cloned().unwrap_or_default();
     if let Some(blind) = sources.iter().find(|it| it["blind"] == true) {
@@ -234,4 +246,36 @@ impl World {
         // Nobody hears what is said meanwhile.
         self.take_requests();
     }
+}
+
+/// The store hangs while a person's command is written, and answers in the end.
+pub(super) async fn through_a_hanging_store(shared: &Shared) {
+    shared.with(World::be_born);
+    let parts = assemble(shared).await.expect("nothing is wrong yet");
+    let router = api::router(parts.app);
+    let token = CancellationToken::new();
+    tokio::spawn(parts.reconciler.run(token.clone()));
+    let waits_for = |part: &str| parts.readiness.reasons().iter().any(|it| it.starts_with(part));
+    let is_told = async |parts: &[&str], told: bool| {
+        while parts.iter().any(|part| waits_for(part) != told) {
+            sleep(Duration::from_secs(1)).await;
+        }
+        let status = people::get(&router, "/api/v1/status").await.1;
+        assert_eq!((status["failure"] != Value::Null, &status["overdue"]), (told, &told.into()));
+        let up = format!("satellite_store_up {}\n", u8::from(!told));
+        assert!(people::text(&router, "/metrics").await.contains(&up));
+        people::text(&router, "/").await
+    };
+    is_told(&["store: ", "round: "], false).await;
+    shared.with(|world| world.chaos.hanging.insert(Area::Store));
+    let command = Request::Command(Command::Pause { all: false, ttl: "10m" });
+    let command = tokio::spawn(people::send(shared.clone(), router.clone(), command));
+    let page = is_told(&["store: ", "round: "], true).await;
+    assert!(page.contains("Cannot record") && page.contains("it has not answered"), "{page}");
+    assert!(!command.is_finished());
+    shared.with(|world| world.chaos.hanging.clear());
+    let page = is_told(&["store: ", "round: "], false).await;
+    assert!(!page.contains("Cannot record"), "{page}");
+    command.await.expect("it is answered now");
+    token.cancel();
 }

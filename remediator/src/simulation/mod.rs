@@ -35,7 +35,11 @@ use std::{
 
 use satellite_config::Config;
 
-use self::{life::Failure, oracle::Counts, world::World};
+use self::{
+    life::Failure,
+    oracle::Counts,
+    world::{Shared, World},
+};
 
 /// Seeds that every change has to survive.
 const SEEDS: u64 = 1000;
@@ -134,6 +138,11 @@ fn tell(seed: u64) {
             panic!("seed {seed}: {violation}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i31_a_store_that_hangs_is_told_until_it_answers() {
+    life::through_a_hanging_store(&Shared::new(World::new(0, config(), false))).await;
 }
 
 #[test]

@@ -624,7 +624,8 @@ impl World {
 
     /// From time to time: what is written must be right, and durable.
     pub(super) fn audit_file(&mut self) {
-        if !self.is_alive() || !self.chaos.failing.is_empty() || self.config.policy.dry_run {
+        let disk_is_ill = !self.chaos.failing.is_empty() || !self.chaos.hanging.is_empty();
+        if !self.is_alive() || disk_is_ill || self.config.policy.dry_run {
             self.oracle.last_trouble = self.now;
         }
         let Some((_, wanted)) = self.oracle.lists.back() else { return };

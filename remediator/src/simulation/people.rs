@@ -162,10 +162,20 @@ pub(super) async fn get(router: &Router, path: &str) -> (StatusCode, Value) {
     ask(router, request(Method::GET, path, String::new())).await
 }
 
+/// What the remediator shows at a path.
+pub(super) async fn text(router: &Router, path: &str) -> String {
+    answer(router, request(Method::GET, path, String::new())).await.1
+}
+
 async fn ask(router: &Router, request: HttpRequest<Body>) -> (StatusCode, Value) {
+    let (status, text) = answer(router, request).await;
+    (status, serde_json::from_str(&text).unwrap_or_default())
+}
+
+async fn answer(router: &Router, request: HttpRequest<Body>) -> (StatusCode, String) {
     let answer = router.clone().oneshot(request).await;
     let Ok(answer) = answer;
     let status = answer.status();
     let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap_or_default();
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    (status, String::from_utf8_lossy(&body).into_owned())
 }

@@ -19,6 +19,7 @@ fn unavailable(operation: &'static str) -> StoreError {
 impl Store for SimulatedStore {
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
         async move {
+            self.0.hang(Area::Store).await;
             match self.0.face(Area::Store, "load", &STORE).await {
                 Fate::Succeeds => Ok(self.0.with(|world| world.store.clone())),
                 Fate::Fails => Err(unavailable("read")),
@@ -46,6 +47,8 @@ impl Store for SimulatedStore {
                 }
                 outcome
             });
+            // It is written, and what was decided is as old as that.
+            self.0.hang(Area::Store).await;
             match fate {
                 Fate::Succeeds => outcome,
                 Fate::Fails => Err(unavailable("write to")),

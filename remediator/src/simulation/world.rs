@@ -350,6 +350,18 @@ impl Shared {
         self.with(|world| world.fate(area, what, target))
     }
 
+    /// Waits for as long as a disk hangs.
+    pub(super) async fn hang(&self, area: Area) {
+        let hangs = |world: &mut World| {
+            // While the remediator starts nobody else does.
+            world.advance(world.now);
+            world.chaos.hanging.contains(&area)
+        };
+        while self.with(hangs) {
+            self.pass(SECOND..=SECOND).await;
+        }
+    }
+
     /// The process dies here.
     pub(super) async fn die<T>(&self) -> T {
         self.with(|world| world.dead = true);

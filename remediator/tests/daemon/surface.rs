@@ -98,6 +98,7 @@ async fn its_metrics_pass_promtool_check_metrics_which_must_be_installed() {
         "satellite_webhook_deliveries_total{",
         "satellite_transitions_total{",
         "satellite_reconcile_duration_seconds ",
+        "satellite_reconcile_last_round_timestamp_seconds ",
         "satellite_build_info{",
         "process_resident_memory_bytes ",
     ] {
