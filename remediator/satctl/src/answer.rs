@@ -88,6 +88,8 @@ pub(crate) struct Status {
     #[serde(default)]
     pub(crate) given_up: Vec<String>,
     #[serde(default)]
+    pub(crate) manual: Vec<Manual>,
+    #[serde(default)]
     pub(crate) unmatched: Vec<Unmatched>,
     #[serde(default)]
     pub(crate) unlistable: Vec<String>,
@@ -96,6 +98,13 @@ pub(crate) struct Status {
     #[serde(default)]
     pub(crate) overdue: bool,
     pub(crate) failure: Option<String>,
+}
+
+/// A host that is as a person has said.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Manual {
+    pub(crate) host: String,
+    pub(crate) state: String,
 }
 
 /// Where facts come from.

@@ -93,6 +93,13 @@ pub(crate) fn status(status: &Status) -> String {
     lines.push(("cluster", status.cluster.clone()));
     lines.push(("leader", status.mesos_leader.clone().unwrap_or_else(|| "none known".to_owned())));
     lines.push(("hosts", format!("{} on, {} off", status.hosts.on, status.hosts.off)));
+    for state in ["off", "on"] {
+        let of_state = status.manual.iter().filter(|it| it.state == state);
+        let hosts: Vec<String> = of_state.map(|it| it.host.clone()).collect();
+        if !hosts.is_empty() {
+            lines.push(("by hand", format!("{state}: {}", enumerated(&hosts))));
+        }
+    }
     lines.push(("budget", told_budget(&status.budget)));
     lines.push(("pause", status.pause.as_ref().map_or_else(none, told_pause)));
     match &status.storm {
@@ -491,6 +498,7 @@ mod tests {
         value["given_up"] = json!(["h7"]);
         value["unlistable"] = json!(["h_8", "-h9"]);
         value["overdue"] = json!(true);
+        value["manual"] = json!([{"host": "h1", "state": "off"}, {"host": "h2", "state": "on"}, {"host": "h3", "state": "on"}]);
         let text = told(value);
         for line in [
             "STUCK       no round has ended since that of 2026-11-21T10:00:01Z: this is of then",
@@ -498,6 +506,8 @@ mod tests {
             "pause       nobody is taken off or given back until 2026-11-21T13:00:00Z, says ann: swap",
             "hold        TasksLost (rule cluster) since 2026-11-21T09:00:00Z, nobody is taken off until 2026-11-21T10:00:00Z at the latest: it fires",
             "source      mesos is BLIND since 2026-11-21T09:30:00Z: timeout",
+            "by hand     off: h1",
+            "by hand     on: h2, h3",
             "AT FLOOR    too few would be left without h1, h2",
             "FAILURE     disk full",
             "GIVEN UP    stay off until `satctl on`: h7",

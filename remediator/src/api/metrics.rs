@@ -54,13 +54,19 @@ fn host_families(app: &App) -> Vec<Family> {
     hosts.push(Labels::new([("state", "off")]), float(documents.hosts.len() - on));
     let help = "1 for each reason why a host is off; absent while it is on";
     let mut off = Family::new("satellite_host_off", help, Kind::Gauge);
+    let help = "1 for each host of which a person has said how it is; otherwise absent";
+    let mut manual = Family::new("satellite_manual_override", help, Kind::Gauge);
     for (host, document) in &documents.hosts {
         for (cause, rule) in reasons(document) {
             let labels = Labels::new([("host", host.as_str()), ("cause", cause), ("rule", rule)]);
             off.push(labels, 1.0);
         }
+        if let Some((_, event)) = document.ruling_event() {
+            let state = event.state.to_string();
+            manual.push(Labels::new([("host", host.to_string()), ("state", state)]), 1.0);
+        }
     }
-    vec![hosts, off, given_up(app, &documents), transitions(app)]
+    vec![hosts, off, manual, given_up(app, &documents), transitions(app)]
 }
 
 fn given_up(app: &App, documents: &Documents) -> Family {

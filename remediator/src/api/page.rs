@@ -247,18 +247,19 @@ fn whitelist(whitelist: &WhitelistView) -> Markup {
     }
 }
 
-/// The hosts that are off, and those that are on although something speaks
-/// against it.
+/// The hosts that are off, those that are on although something speaks against it, and
+/// those that a person keeps on.
 fn special_hosts(app: &App, now: Timestamp) -> Markup {
     let report = app.report();
     let documents = app.ledger.read();
     let outlook = |host: &HostName| report.outlook(host, &documents);
     let blocked = |host| outlook(host).is_some_and(|it| !it.blocked_by.is_empty());
-    let (mut off, mut kept) = (Vec::new(), Vec::new());
+    let (mut off, mut kept, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
     for (host, document) in &documents.hosts {
         match document.verdict() {
             Verdict::Off => off.push((host, document)),
             Verdict::On if blocked(host) => kept.push((host, document)),
+            Verdict::On if document.ruling_event().is_some() => by_hand.push((host, document)),
             Verdict::On => {}
         }
     }
@@ -281,6 +282,9 @@ fn special_hosts(app: &App, now: Timestamp) -> Markup {
         }
         @if !kept.is_empty() {
             section { h2 { "Kept on " span { "although something speaks against it" } } (told(&kept)) }
+        }
+        @if !by_hand.is_empty() {
+            section { h2 { "On by hand " span { "whatever happens to them" } } (told(&by_hand)) }
         }
     }
 }

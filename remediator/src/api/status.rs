@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::App;
-use crate::{reconcile::Report, sources::shown};
+use crate::{ledger::Documents, reconcile::Report, sources::shown};
 
 /// The whole of it.
 #[derive(Serialize)]
@@ -28,6 +28,8 @@ pub(super) struct Status {
     pub(super) storm: Option<StormView>,
     pub(super) pause: Option<Pause>,
     pub(super) dry_run: bool,
+    /// Hosts of which a person has said how they are, whether or not that ends by itself.
+    pub(super) manual: Vec<ManualView>,
     /// Hosts that fell sick too often and wait for a person.
     pub(super) given_up: Vec<HostName>,
     pub(super) unmatched: Vec<UnmatchedView>,
@@ -40,6 +42,13 @@ pub(super) struct Status {
     last_round_seconds: f64,
     /// Why what is decided does not get into the store.
     pub(super) failure: Option<String>,
+}
+
+/// A host that is as a person has said.
+#[derive(Serialize)]
+pub(super) struct ManualView {
+    host: HostName,
+    state: Verdict,
 }
 
 /// A source of facts.
@@ -130,10 +139,10 @@ pub(super) fn status(app: &App) -> Status {
     let (config, report) = (app.config(), app.report());
     // Read in a statement of its own: a lock held on to through the rest, which reads
     // again, would wait for ever for a writer that waits for it.
-    let (pause, given_up) = {
+    let (pause, manual, given_up) = {
         let documents = app.ledger.read();
         let given_up = report.given_up(&documents).cloned().collect();
-        (documents.automation.pause.clone(), given_up)
+        (documents.automation.pause.clone(), manual(&documents), given_up)
     };
     Status {
         cluster: config.cluster.clone(),
@@ -146,6 +155,7 @@ pub(super) fn status(app: &App) -> Status {
         storm: storm(&report.storm),
         pause,
         dry_run: config.policy.dry_run,
+        manual,
         given_up,
         unmatched: unmatched(app, &report),
         unlistable: report.unlistable.iter().cloned().collect(),
@@ -155,6 +165,14 @@ pub(super) fn status(app: &App) -> Status {
         last_round_seconds: report.took.as_secs_f64(),
         failure: app.store_failure(),
     }
+}
+
+fn manual(documents: &Documents) -> Vec<ManualView> {
+    let ruled = documents.hosts.iter().filter_map(|(host, document)| {
+        let (_, event) = document.ruling_event()?;
+        Some(ManualView { host: host.clone(), state: event.state })
+    });
+    ruled.collect()
 }
 
 /// Every source that the configuration names, the blind ones with their reason.

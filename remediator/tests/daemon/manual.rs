@@ -283,3 +283,28 @@ async fn a_client_that_hangs_up_in_the_middle_of_its_command_harms_nobody() {
     let mut versions = records.iter().map(|it| it["version"]["after"].as_u64().unwrap());
     assert!(versions.by_ref().is_sorted_by(|a, b| a > b), "each word is on record: {records:?}");
 }
+
+#[tokio::test]
+async fn who_is_on_or_off_by_hand_is_told_until_that_is_taken_back() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let event = |host: &str| format!("/api/v1/hosts/{host}/events/e");
+    let told = r#"satellite_manual_override{host="h1.lab",state="on"}"#;
+    assert_eq!(remediator.metric(told).await, None);
+    for (host, state) in [("h1.lab", "on"), ("h2.lab", "off")] {
+        let said = json!({"state": state, "reason": "we look"});
+        assert_eq!(remediator.put(&event(host), &said).await.status, 201);
+    }
+    assert_eq!(remediator.metric(told).await, Some(1.0));
+    let off = r#"satellite_manual_override{host="h2.lab",state="off"}"#;
+    assert_eq!(remediator.metric(off).await, Some(1.0));
+    let both = json!([{"host": "h1.lab", "state": "on"}, {"host": "h2.lab", "state": "off"}]);
+    assert_eq!(remediator.status().await["manual"], both);
+    let page = remediator.get("/").await.text;
+    assert!(page.contains("On by hand") && page.contains("h1.lab is on"), "{page}");
+    for host in ["h1.lab", "h2.lab"] {
+        assert_eq!(remediator.delete(&event(host)).await.status, 200);
+    }
+    assert_eq!(remediator.metric(told).await, None);
+    assert_eq!(remediator.status().await["manual"], json!([]));
+}
