@@ -134,7 +134,7 @@ impl Reloader {
             match &outcome {
                 Ok(()) => info!("Reloaded the configuration"),
                 Err(reason) => {
-                    error!(reason, "Kept the old configuration: the new one is not valid");
+                    error!(reason, "Kept the old configuration: the new one was not taken");
                 }
             }
             if let Some(reply) = reply {

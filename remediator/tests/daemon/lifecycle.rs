@@ -156,6 +156,8 @@ async fn what_only_a_restart_can_change_is_refused_at_a_reload() {
         assert!(answer.text.contains(key) && answer.text.contains("restart"), "{answer:?}");
         assert_eq!(remediator.metric(SUCCESSFUL).await, Some(0.0));
     }
+    let line = remediator.wait_for_log("Kept the old configuration").await;
+    assert!(line.contains("restart it") && !line.contains("valid"), "{line}");
     assert_eq!(remediator.status().await["cluster"], "lab");
 }
 
