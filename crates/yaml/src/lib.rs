@@ -6,7 +6,7 @@
 //! to judge; [`Document::problem`] gives its verdicts a line, too.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
@@ -36,7 +36,12 @@ impl fmt::Display for Problem {
         if let Some((line, column)) = self.place {
             write!(f, "{line}:{column}:")?;
         }
-        write!(f, " {}", self.message)
+        f.write_str(" ")?;
+        // A key may be any text, and a problem is one line.
+        self.message.chars().try_for_each(|c| match c.is_control() {
+            true => write!(f, "{}", c.escape_default()),
+            false => f.write_char(c),
+        })
     }
 }
 
@@ -249,6 +254,12 @@ mod tests {
     fn problems(text: &str) -> Vec<String> {
         let problems = Document::new("x.yml", text).parse::<Config>().unwrap_err();
         problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_problem_is_one_line_whatever_the_key() {
+        let found = problems("\"a\\nb\": 1\n");
+        assert!(found[0].contains("a\\nb") && !found[0].contains('\n'), "{found:?}");
     }
 
     #[test]
