@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use satellite_core::{
     Policy,
-    policy::{Action, MaxOff},
+    policy::{Action, MaxOff, MinHosts, REMEDIATE_LABEL, Rule, Share},
 };
 
 use super::{Complaints, Config};
@@ -24,6 +24,10 @@ const EVERY_CLUSTER: usize = 1_000_000;
 /// `--rules.alert.resend-delay`.
 const PROMETHEUS_RESEND_DELAY: Duration = Duration::from_secs(60);
 
+/// A host that is lost over a night is still one of the cluster, and an alert that has
+/// to wait, or to be gone, for longer is one that nobody waits for.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Everything that is unwise about a configuration that is in order.
 pub(super) fn advise(config: &Config) -> Complaints {
     let mut advice = Complaints::default();
@@ -35,17 +39,84 @@ pub(super) fn advise(config: &Config) -> Complaints {
     advise_on_clocks(&config.policy, &mut advice);
     advise_on_watchdogs(config, &mut advice);
     advise_on_budget(config.policy.max_off, &mut advice);
+    advise_on_nobody(&config.policy, &mut advice);
+    advise_on_storm(config, &mut advice);
+    advise_on_rules(&config.policy, &mut advice);
+    if config.policy.retire_after < A_DAY {
+        let say = "is less than 1d: a host that is under repair over night is forgotten, and back \
+                   as a new one";
+        advice.add("whitelist.retire_after", say);
+    }
     if config.policy.relapse.give_up_after == 0 {
         let say = "is 0: no host that automation takes off ever returns by itself";
         advice.add("policy.relapse.give_up_after", say);
     }
-    for (index, rule) in config.policy.rules.iter().enumerate() {
-        if matches!(rule.action, Action::Off { min_off: Duration::ZERO, .. }) {
+    advice
+}
+
+/// Where nobody is ever taken off.
+fn advise_on_nobody(policy: &Policy, advice: &mut Complaints) {
+    let say = "is 0: nobody is ever taken off";
+    if policy.max_off_per_hour == 0 {
+        advice.add("policy.budget.max_off_per_hour", say);
+    }
+    for (attribute, _) in policy.per_attribute.iter().filter(|(_, limit)| **limit == 0) {
+        let say = "is 0: no host that has this attribute is ever taken off";
+        advice.add(format!("policy.budget.per_attribute.{attribute}"), say);
+    }
+    if policy.min_hosts == MinHosts::Share(Share::ALL) {
+        advice.add("whitelist.min_hosts", "is all of them: nobody is ever taken off");
+    }
+}
+
+fn advise_on_storm(config: &Config, advice: &mut Complaints) {
+    let storm = config.policy.storm;
+    if storm.threshold == Share::ALL {
+        let say = "is all hosts: what fells all of them but one makes no storm";
+        advice.add("policy.storm.threshold", say);
+    }
+    if storm.within < config.reconcile_interval {
+        let say = "is shorter than reconcile_interval: what two rounds see never falls together";
+        advice.add("policy.storm.within", say);
+    }
+    if storm.calm < storm.within {
+        let say = "is shorter than policy.storm.within: a storm ends and begins again by the same \
+                   hosts";
+        advice.add("policy.storm.calm", say);
+    }
+}
+
+fn advise_on_rules(policy: &Policy, advice: &mut Complaints) {
+    if policy.rules.is_empty() {
+        return advice.add("policy.rules", "are none: no alert does anything");
+    }
+    if !policy.rules.iter().any(|rule| matches!(rule.action, Action::Hold { .. })) {
+        let say =
+            "have none that holds: hosts are taken off from a cluster that is headless or full";
+        advice.add("policy.rules", say);
+    }
+    for (index, rule) in policy.rules.iter().enumerate() {
+        let key = format!("policy.rules[{index}]");
+        let covers = |former: &&Rule| rule.matchers.includes(&former.matchers);
+        if let Some(former) = policy.rules[..index].iter().find(covers) {
+            let say = format!("never applies: {:?} before it takes all its alerts", former.name);
+            advice.add(&key, say);
+        }
+        let Action::Off { fires_for, min_off } = rule.action else { continue };
+        if !rule.matchers.mentions(REMEDIATE_LABEL) {
+            let say = "do not ask for `remediate`: an alert that nobody has made for this takes \
+                       hosts off";
+            advice.add(format!("{key}.matchers"), say);
+        }
+        if fires_for > A_DAY {
+            advice
+                .add(format!("{key}.for"), "is longer than 1d: a sick host gets tasks for so long");
+        }
+        if min_off.is_zero() {
             let say = "is 0s: a host whose alert comes and goes is put on and off all the time";
-            advice.add(format!("policy.rules[{index}].min_off"), say);
+            advice.add(format!("{key}.min_off"), say);
         }
     }
-    advice
 }
 
 fn advise_on_clocks(policy: &Policy, advice: &mut Complaints) {
@@ -53,6 +124,10 @@ fn advise_on_clocks(policy: &Policy, advice: &mut Complaints) {
         let say = "is less than 1m, after which Prometheus repeats an alert unless its flag \
                    --rules.alert.resend-delay says less: an alert that is late would count as gone";
         advice.add("resend_delay", say);
+    }
+    if policy.clear_for > A_DAY {
+        let say = "is longer than 1d: a host that is well gets no tasks for so long";
+        advice.add("policy.clear_for", say);
     }
     if policy.clear_for < policy.resend_delay {
         let say = "is shorter than resend_delay: a host returns before its alert would have been \

@@ -31,6 +31,12 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// A loop that runs less often would be no reaction any more.
 const MAX_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
+/// Masters fail over and machines are rebooted: what is not listed for less is no host
+/// that is gone for good, and all that is remembered of it would be forgotten.
+const MIN_RETIRE_AFTER: Duration = Duration::from_secs(60 * 60);
+/// What the remediator itself keeps in the folder of its store.
+const STORE_FILES: [&str; 2] = ["store.redb", "journal.jsonl"];
+
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 5001);
 const DEFAULT_CLUSTER: &str = "prod";
 const DEFAULT_RESEND_DELAY: Duration = Duration::from_secs(60);
@@ -74,7 +80,7 @@ pub(super) fn config(raw: Raw, complaints: &mut Complaints) -> Option<Config> {
     let resend_delay =
         above_zero("resend_delay", raw.resend_delay, DEFAULT_RESEND_DELAY, complaints);
     let policy = policy(raw.policy.unwrap_or_default(), &whitelist, resend_delay, complaints);
-    let whitelist = whitelist_file(whitelist, complaints);
+    let whitelist = whitelist_file(whitelist, store.as_ref(), complaints);
     let alertmanagers = urls("alertmanagers", raw.alertmanagers, complaints);
     let prometheus = urls("prometheus", raw.prometheus, complaints);
     let exporter_port = exporter_port(raw.exporter_port, complaints);
@@ -161,6 +167,11 @@ fn store(
         );
     }
     let path = required_path("store.embedded.path", embedded.path, complaints)?;
+    if !path.is_absolute() {
+        let say =
+            "must be an absolute path: started from another folder, it would be an empty store";
+        complaints.add("store.embedded.path", say);
+    }
     Some(EmbeddedStore { path, single_writer })
 }
 
@@ -172,7 +183,11 @@ fn required_path(key: &str, path: Option<PathBuf>, complaints: &mut Complaints) 
     path
 }
 
-fn whitelist_file(raw: raw::Whitelist, complaints: &mut Complaints) -> Option<WhitelistConfig> {
+fn whitelist_file(
+    raw: raw::Whitelist,
+    store: Option<&EmbeddedStore>,
+    complaints: &mut Complaints,
+) -> Option<WhitelistConfig> {
     let merge_interval = interval(
         "whitelist.merge_interval",
         raw.merge_interval,
@@ -185,8 +200,17 @@ fn whitelist_file(raw: raw::Whitelist, complaints: &mut Complaints) -> Option<Wh
         complaints.add("whitelist.file", say);
     } else if !names_a_file(&file) {
         complaints.add("whitelist.file", "names a folder; name the file in it");
+    } else if store.is_some_and(|store| is_of_store(&file, store)) {
+        let say = "is a file that the store itself keeps; give it a name of its own";
+        complaints.add("whitelist.file", say);
     }
     Some(WhitelistConfig { file, merge_interval })
+}
+
+/// A journal that was put aside, and what is left of a half-written one, has a longer name.
+fn is_of_store(file: &Path, store: &EmbeddedStore) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    file.parent() == Some(&store.path) && STORE_FILES.iter().any(|it| name.starts_with(it))
 }
 
 fn names_a_file(path: &Path) -> bool {
@@ -203,12 +227,17 @@ fn urls(key: &str, raw: Option<List<Text<Url>>>, complaints: &mut Complaints) ->
     let mut urls = Vec::new();
     for (index, url) in raw.into_iter().enumerate() {
         let Some(Text(url)) = url else { continue };
-        if urls.contains(&url) {
+        if urls.iter().any(|it| base(it) == base(&url)) {
             complaints.add(format!("{key}[{index}]"), "is listed twice; keep one");
         }
         urls.push(url);
     }
     Some(urls)
+}
+
+/// A server is the same with and without a slash at its end.
+fn base(url: &Url) -> &str {
+    url.as_str().trim_end_matches('/')
 }
 
 fn interval(
@@ -273,9 +302,13 @@ fn policy(
         None | Some(raw::NewHosts::On) => NewHosts::On,
         Some(raw::NewHosts::Off) => NewHosts::Off,
     };
-    let retire_after = whitelist.retire_after.as_ref().map(|Text(wait)| Text(*wait));
-    let retire_after =
-        above_zero("whitelist.retire_after", retire_after, DEFAULT_RETIRE_AFTER, complaints);
+    let retire_after = whitelist.retire_after.as_ref();
+    let retire_after = retire_after.map_or(DEFAULT_RETIRE_AFTER, |Text(wait)| *wait);
+    if retire_after < MIN_RETIRE_AFTER {
+        let say = "must be 1h or longer: a host that is not listed for so long is forgotten, with \
+                   all that was known of it";
+        complaints.add("whitelist.retire_after", say);
+    }
     Some(Policy {
         host_label,
         watchdogs,
@@ -339,7 +372,17 @@ fn watchdogs(raw: Option<List<Text<MatcherSet>>>, complaints: &mut Complaints) -
              dead Prometheus. Give one matcher set for each Prometheus",
         );
     }
-    raw.into_iter().flatten().map(|Text(watchdog)| watchdog).collect()
+    let mut watchdogs: Vec<MatcherSet> = Vec::new();
+    for (index, watchdog) in raw.into_iter().enumerate() {
+        let Some(Text(watchdog)) = watchdog else { continue };
+        if watchdogs.iter().any(|it| it.to_string() == watchdog.to_string()) {
+            let say = "is listed twice, and one Prometheus that is dead would not be missed; give \
+                       each an external label and a matcher set with it";
+            complaints.add(format!("policy.watchdogs[{index}]"), say);
+        }
+        watchdogs.push(watchdog);
+    }
+    watchdogs
 }
 
 /// The rules that apply where none are written.

@@ -97,15 +97,16 @@ pub fn load(path: &Path) -> Result<Config, Vec<String>> {
     read(path).map(|(config, _)| config)
 }
 
-/// Reads and checks a configuration file, and says what in it is legal and unwise:
-/// each as one line, like the problems of [`load`]. A key that is not written has
-/// the place of what it would be in.
+/// Reads and checks a configuration file, and says beside it what in it is legal and
+/// unwise: each as one line, like the problems of [`load`]. A key that is not written
+/// has the place of what it would be in.
 ///
 /// # Errors
 /// As [`load`]. A file with problems is given no advice.
-pub fn advise(path: &Path) -> Result<Vec<String>, Vec<String>> {
+pub fn advise(path: &Path) -> Result<(Config, Vec<String>), Vec<String>> {
     let (config, document) = read(path)?;
-    Ok(lines(&advice::advise(&config).located(&document)))
+    let advice = lines(&advice::advise(&config).located(&document));
+    Ok((config, advice))
 }
 
 fn read(path: &Path) -> Result<(Config, Document), Vec<String>> {

@@ -151,6 +151,20 @@ impl MatcherSet {
         if matchers.is_empty() { Err(InvalidMatcher::Empty) } else { Ok(Self(matchers)) }
     }
 
+    /// Whether it has every matcher of the other set, so that the other one matches all
+    /// that this one does.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        let has = |wanted: &Matcher| self.0.iter().any(|it| it.to_string() == wanted.to_string());
+        other.0.iter().all(has)
+    }
+
+    /// Whether one of the matchers is about this label.
+    #[must_use]
+    pub fn mentions(&self, label: &str) -> bool {
+        self.0.iter().any(|matcher| matcher.name == label)
+    }
+
     /// Whether the labels pass every matcher.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {

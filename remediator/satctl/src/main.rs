@@ -59,10 +59,13 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Checks a remediator's configuration file: advice to stdout, every problem to stderr.
+/// Checks a remediator's configuration file: advice and what is not yet
+/// in force to stdout, every problem to stderr.
 fn check_config(file: &Path) -> ExitCode {
     let told = match satellite_config::advise(file) {
-        Ok(advice) => output::print(text::checked(file, &advice).as_bytes()),
+        Ok((config, advice)) => {
+            output::print(text::checked(file, &advice, &config.not_in_force).as_bytes())
+        }
         Err(problems) => {
             for problem in problems {
                 output::complain(&anyhow::Error::msg(problem));

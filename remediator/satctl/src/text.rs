@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use satellite_config::NotInForce;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
@@ -23,10 +24,13 @@ const ALERTS_TOLD: usize = 5;
 /// Hosts of a storm that the status names; a storm may have all of them.
 const NAMES_TOLD: usize = 12;
 
-/// A configuration file that is in order, after what is unwise in it.
-pub(crate) fn checked(file: &Path, advice: &[String]) -> String {
-    let advice: String = advice.iter().map(|line| format!("{}\n", one_line(line))).collect();
-    format!("{advice}{} is in order\n", one_line(&file.display().to_string()))
+/// A configuration file that is in order, after what is unwise in it and what it asks for in vain.
+pub(crate) fn checked(file: &Path, advice: &[String], not_in_force: &[NotInForce]) -> String {
+    let file = one_line(&file.display().to_string());
+    let advice = advice.iter().map(|line| format!("{}\n", one_line(line)));
+    let vain = not_in_force.iter();
+    let vain = vain.map(|it| format!("{file}: {}: is not yet in force: {}\n", it.key, it.why));
+    format!("{}{file} is in order\n", advice.chain(vain).collect::<String>())
 }
 
 /// A table of hosts.

@@ -541,6 +541,10 @@ fn a_configuration_is_checked_without_asking_anyone() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].contains("alertmanagers: there is one only"), "{text}");
     assert_eq!(lines[1..], [format!("{shipped} is in order")]);
+    let smallest = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/tests/config/smallest.good.yml");
+    let text = stdout(&satctl(&["check-config", smallest]).output().unwrap());
+    let vain = format!("{smallest}: policy.rules[].rescind: is not yet in force: the whitelist");
+    assert!(text.contains(&vain), "{text}");
 }
 
 #[test]
