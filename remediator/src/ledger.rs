@@ -63,6 +63,15 @@ impl Documents {
         self.written_in.get(host).is_some_and(|&written| written > revision)
     }
 
+    /// When this process last wrote each document, where `former` is what it knew of.
+    fn writes_after(&self, former: &mut Self) -> BTreeMap<HostName, u64> {
+        let mut written_in = std::mem::take(&mut former.written_in);
+        written_in.retain(|host, _| self.hosts.contains_key(host));
+        let changed = self.hosts.keys().filter(|host| self.version(host) != former.version(host));
+        written_in.extend(changed.map(|host| (host.clone(), self.revision)));
+        written_in
+    }
+
     /// The transitions that led to newer versions of documents than `former` has.
     fn transitions_after(&self, former: &Self) -> Vec<(HostName, Record)> {
         let hosts = self.hosts.iter().flat_map(|(host, document)| {
@@ -143,7 +152,7 @@ impl Ledger {
             return Ok(());
         }
         let load = self.wait_for_store(Documents::load(self.store.as_ref()));
-        let documents = load.await.map_err(|error| {
+        let mut documents = load.await.map_err(|error| {
             warn!(error = chain(&error), "Cannot read the store again yet");
             StoreError::InDoubt { source: Box::new(error) }
         })?;
@@ -151,6 +160,7 @@ impl Ledger {
         {
             let mut known = self.documents.write().expect("no writer of the documents panics");
             self.belated().extend(documents.transitions_after(&known));
+            documents.written_in = documents.writes_after(&mut known);
             *known = documents;
         }
         self.in_doubt.store(false, Ordering::Relaxed);
@@ -356,4 +366,46 @@ impl Documents {
 
 fn path_of(host: &HostName) -> String {
     format!("{HOSTS}{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, future::BoxFuture};
+    use jiff::Timestamp;
+    use satellite_core::Verdict;
+
+    use super::*;
+    use crate::store::Contents;
+
+    /// A store that takes what it is given, and says that it has not.
+    #[derive(Default)]
+    struct InDoubt(std::sync::Mutex<Contents>);
+
+    impl Store for InDoubt {
+        fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+            std::future::ready(Ok(self.0.lock().unwrap().clone())).boxed()
+        }
+
+        fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>> {
+            self.0.lock().unwrap().apply(writes).unwrap();
+            let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+            let error = StoreError::Unavailable { operation: "write", path: "s".into(), source };
+            std::future::ready(Err(error)).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_write_in_doubt_has_changed_is_newer_than_what_was_known_of_it() {
+        let ledger = Ledger::load(Box::<InDoubt>::default(), Readiness::default()).await.unwrap();
+        let [changed, other]: [HostName; 2] = ["h1.lab", "h2.lab"].map(|it| it.parse().unwrap());
+        let known = ledger.read().revision;
+        let document = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
+        let desk = ledger.desk().await.unwrap();
+        desk.commit(&Batch::of_host(&changed, &document)).await.unwrap_err();
+        drop(desk);
+        drop(ledger.desk().await.unwrap());
+        let documents = ledger.read();
+        assert!(documents.was_written_after(known, &changed));
+        assert!(!documents.was_written_after(known, &other));
+    }
 }
