@@ -149,7 +149,7 @@ fn round_families(app: &App) -> Vec<Family> {
     ));
     let help = "Whether a source of facts cannot be believed";
     let mut blind = Family::new("satellite_source_blind", help, Kind::Gauge);
-    for source in status::status(app).sources {
+    for source in status::sources(&config, &report) {
         let labels = Labels::new([("source", source.source)]);
         blind.push(labels, f64::from(u8::from(source.blind)));
     }
@@ -241,7 +241,7 @@ fn file_families(app: &App) -> Vec<Family> {
     };
     families.push(gauge(
         "satellite_whitelist_generation",
-        "The revision of the store that the whitelist file is of",
+        "The revision of the store that the whitelist file is of, or in a dry run would be",
         float_of_u64(generation),
     ));
     families.push(gauge(
@@ -251,7 +251,7 @@ fn file_families(app: &App) -> Vec<Family> {
     ));
     families.push(gauge(
         "satellite_whitelist_hosts",
-        "Hosts that the whitelist file lists",
+        "Hosts that the whitelist file lists, or in a dry run would",
         float(file.hosts),
     ));
     families.push(gauge(
@@ -259,7 +259,7 @@ fn file_families(app: &App) -> Vec<Family> {
         "Hosts that should be off and that whitelist.min_hosts keeps in the file",
         float(file.kept.len()),
     ));
-    let help = "SHA-256 of the whitelist file";
+    let help = "SHA-256 of the whitelist file, or in a dry run of what it would be";
     let mut hash = Family::new("satellite_whitelist_hash_info", help, Kind::Info);
     hash.push(Labels::new([("hash", file.hash.clone())]), 1.0);
     families.push(hash);
@@ -284,5 +284,11 @@ fn delivery_families(app: &App) -> Vec<Family> {
         Kind::Counter,
         float_of_u64(deliveries.truncated.load(Ordering::Relaxed)),
     );
-    vec![family, truncated]
+    let failures = single(
+        "satellite_journal_failures_total",
+        "Times the journal could not be written; what was done is tried again",
+        Kind::Counter,
+        float_of_u64(app.journal.failures()),
+    );
+    vec![family, truncated, failures]
 }

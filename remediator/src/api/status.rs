@@ -176,7 +176,7 @@ fn manual(documents: &Documents) -> Vec<ManualView> {
 }
 
 /// Every source that the configuration names, the blind ones with their reason.
-fn sources(config: &Config, report: &Report) -> Vec<SourceView> {
+pub(super) fn sources(config: &Config, report: &Report) -> Vec<SourceView> {
     let mut names = vec!["mesos".to_owned()];
     names.extend(config.alertmanagers.iter().map(|url| format!("alertmanager/{}", shown(url))));
     names.extend(config.prometheus.iter().map(|url| format!("prometheus/{}", shown(url))));

@@ -15,7 +15,10 @@ mod writer;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jiff::Timestamp;
@@ -123,6 +126,7 @@ pub(crate) struct Journal {
     appends: mpsc::Sender<Append>,
     /// The bytes that may still be queued.
     room: Arc<Semaphore>,
+    failures: Arc<AtomicU64>,
 }
 
 impl Journal {
@@ -131,13 +135,14 @@ impl Journal {
     pub(crate) async fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, JournalError> {
         let (appends, queue) = mpsc::channel(QUEUE);
         let writer = Writer::open(disk, folder).await?;
-        tokio::spawn(writer.run(queue));
-        Ok(Self::on(folder.to_owned(), appends))
+        let journal = Self::on(folder.to_owned(), appends);
+        tokio::spawn(writer.run(queue, Arc::clone(&journal.failures)));
+        Ok(journal)
     }
 
     fn on(folder: PathBuf, appends: mpsc::Sender<Append>) -> Self {
         let room = Semaphore::new(QUEUE_BYTES as usize);
-        Self { folder: Arc::new(folder), appends, room: Arc::new(room) }
+        Self { folder: Arc::new(folder), appends, room: Arc::new(room), failures: Arc::default() }
     }
 
     /// Appends what was done and waits until it is on disk. It waits for a place
@@ -162,6 +167,11 @@ impl Journal {
             mpsc::error::TrySendError::Closed(_) => JournalError::Closed,
         })?;
         outcome.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// How often it could not be written.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// What the journal holds, newest first, each entry as its line of JSON. Blocks.

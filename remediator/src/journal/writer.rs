@@ -6,7 +6,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -85,7 +88,8 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Append>) {
+    /// Writes what comes, and counts what fails.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Append>, failures: Arc<AtomicU64>) {
         let mut batch = Vec::with_capacity(QUEUE);
         loop {
             let received = queue.recv_many(&mut batch, QUEUE);
@@ -94,6 +98,7 @@ impl Writer {
                 false => tokio::time::timeout(OWED_RETRY, received).await,
             };
             let outcome = self.write_batch(&batch).await.map_err(Arc::new);
+            failures.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
             for append in batch.drain(..) {
                 // A sender that left does not want to know.
                 append.done.send(outcome.clone().map_err(JournalError::Write)).ok();

@@ -30,6 +30,7 @@ async fn i10_on_a_full_disk_nothing_is_acknowledged_and_nothing_is_lost() {
     assert_eq!(remediator.put(&event("before"), &off).await.status, 201);
     world.wait_for_whitelist(&HOSTS[1..]).await;
 
+    assert_eq!(remediator.metric("satellite_journal_failures_total").await, Some(0.0));
     takes_writes(&remediator, false);
     let message = remediator.put(&event("meanwhile"), &off).await.error(503);
     assert!(message.contains("store"), "{message}");
@@ -40,6 +41,7 @@ async fn i10_on_a_full_disk_nothing_is_acknowledged_and_nothing_is_lost() {
     remediator.not_ready("store: ").await;
     remediator.wait_for_metric("satellite_store_up", 0.0).await;
     remediator.wait_for_log("Cannot write the store").await;
+    assert_ne!(remediator.metric("satellite_journal_failures_total").await, Some(0.0));
     assert_eq!(world.whitelist().unwrap(), "h2.lab\nh3.lab\nh4.lab\n");
     assert_eq!(remediator.host("h2.lab").await["state"], "on", "it says what is so");
 
