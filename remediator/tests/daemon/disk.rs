@@ -1,7 +1,9 @@
-//! A disk that takes nothing any more, and then does again.
+//! A disk that takes nothing any more, or does not answer, and then does again.
 //!
 //! A limit on the size of files makes every write of the process fail, whoever
 //! runs the test. What it logs goes into a pipe, which has no size.
+
+use std::fs;
 
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
@@ -59,4 +61,25 @@ async fn i10_on_a_full_disk_nothing_is_acknowledged_and_nothing_is_lost() {
     let has = |id: &str| events.as_array().unwrap().iter().any(|event| event["id"] == id);
     assert!(has("before") && has("after"), "{events}");
     assert_eq!(remediator.host("h2.lab").await["state"], "off");
+}
+
+#[tokio::test]
+async fn i31_a_disk_that_hangs_is_told_within_a_minute_and_ends_by_itself() {
+    let world = World::new().await;
+    let switch = world.path("hangs");
+    let remediator = Remediator::start_on_hanging_disk(&world.config_file(), &switch).await;
+    remediator.ready().await;
+    world.wait_for_whitelist(&HOSTS).await;
+    fs::write(&switch, "").unwrap();
+    world.fire(&check_failed("h1.lab"));
+    remediator.not_ready("store: it has not answered").await;
+    remediator.wait_for_metric("satellite_store_up", 0.0).await;
+    remediator.wait_for_log("The store does not answer").await;
+    assert!(remediator.get("/").await.text.contains("Cannot record"));
+
+    fs::remove_file(&switch).unwrap();
+    world.wait_for_whitelist(&HOSTS[1..]).await;
+    remediator.ready().await;
+    remediator.wait_for_metric("satellite_store_up", 1.0).await;
+    assert_eq!(remediator.status().await["overdue"], false);
 }

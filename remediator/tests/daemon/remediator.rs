@@ -109,6 +109,18 @@ impl Remediator {
         Self::run(command).await
     }
 
+    /// Starts it on a disk that hangs while the file `switch` is there.
+    pub(crate) async fn start_on_hanging_disk(config: &Path, switch: &Path) -> Self {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/hanging_disk.c");
+        let library = switch.with_extension("so");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"]).arg(&library).arg(source);
+        assert!(compiler.status().await.unwrap().success());
+        let mut command = command(config);
+        command.env("LD_PRELOAD", library).env("HANGS_WHILE", switch);
+        Self::run(command).await
+    }
+
     async fn run(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
