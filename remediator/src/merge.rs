@@ -392,12 +392,18 @@ async fn make_durable(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
 }
 
 /// Writes a file that nobody reads yet, durably. Returns whether it is whose it is to be.
+/// What has its name is not written into: a power cut in the middle of a rename may have
+/// left it as a second name of the list.
 async fn write(
     disk: &dyn Disk,
     path: &Path,
     access: Option<Access>,
     content: &str,
 ) -> io::Result<io::Result<()>> {
+    disk.remove(path).await.or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
     let mut file = disk.create(path, access.map_or(MODE, |it| it.mode)).await?;
     let given = match access {
         Some(access) => file.give(access.owner, access.group).await,
@@ -448,6 +454,20 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    /// With a rename half made durable, both names are of one file, and writing under the
+    /// one would show half a list under the other.
+    #[tokio::test]
+    async fn i20_a_second_name_of_the_list_is_not_written_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("whitelist");
+        fs::write(&file, "old.lab\n").unwrap();
+        fs::hard_link(&file, folder.path().join(".whitelist.satellite")).unwrap();
+        let mut reader = fs::File::open(&file).unwrap();
+        replace(&OsDisk, &file, "new.lab\n").await.unwrap();
+        assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "old.lab\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new.lab\n");
     }
 
     #[tokio::test]
