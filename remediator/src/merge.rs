@@ -465,7 +465,7 @@ mod tests {
         fs::write(&file, "old.lab\n").unwrap();
         fs::hard_link(&file, folder.path().join(".whitelist.satellite")).unwrap();
         let mut reader = fs::File::open(&file).unwrap();
-        replace(&OsDisk, &file, "new.lab\n").await.unwrap();
+        replace(&OsDisk, &file, "new.lab\n").await.unwrap().unwrap();
         assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "old.lab\n");
         assert_eq!(fs::read_to_string(&file).unwrap(), "new.lab\n");
     }
