@@ -38,6 +38,10 @@ use crate::{
 /// remediator a burden to its sources.
 const MIN_REST: Duration = Duration::from_millis(100);
 
+/// How old facts may become while somebody else has the desk, whose write takes
+/// milliseconds on a disk that is well.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
 /// How many new oddities of a kind, and how many changes that put no host off or on, a
 /// round logs, before it only counts them: a
 /// wrong label is wrong in every alert.
@@ -129,6 +133,15 @@ struct Written {
     outcome: Result<BTreeMap<HostName, u64>, StoreError>,
 }
 
+/// What has to be asked again before anything is decided.
+enum Again {
+    /// A host would go off, and its alert may have ended while the other sources were
+    /// asked.
+    Alerts,
+    /// Whoever had the desk kept it for long, and what was seen is of another time.
+    Everything,
+}
+
 /// What became of a plan.
 struct Outcome {
     at: Timestamp,
@@ -182,13 +195,23 @@ impl Reconciler {
         let begun = self.ledger.read().is_begun();
         let gather = self.observer.gather(&config, begun);
         let mut facts = token.run_until_cancelled(gather).await?;
-        let mut written = self.write(&facts, &config, memory, false).await;
-        if written.is_none() {
-            let look = self.observer.ask_alertmanagers(&config);
-            facts.alertmanagers = token.run_until_cancelled(look).await?;
-            written = self.write(&facts, &config, memory, true).await;
-        }
-        let Written { plan, revision, outcome } = written?;
+        let mut alerts_were_read_again = false;
+        let written = loop {
+            match self.write(&facts, &config, memory, alerts_were_read_again).await {
+                Ok(written) => break written,
+                Err(Again::Alerts) => {
+                    let look = self.observer.ask_alertmanagers(&config);
+                    facts.alertmanagers = token.run_until_cancelled(look).await?;
+                    alerts_were_read_again = true;
+                }
+                Err(Again::Everything) => {
+                    let gather = self.observer.gather(&config, begun);
+                    facts = token.run_until_cancelled(gather).await?;
+                    alerts_were_read_again = false;
+                }
+            }
+        };
+        let Written { plan, revision, outcome } = written;
         self.record_belated().await;
         let failure = match outcome {
             Ok(versions) => {
@@ -210,36 +233,38 @@ impl Reconciler {
         Some(took)
     }
 
-    /// Decides at the desk, where nobody else changes anything, and writes. `None`:
-    /// a host would go off, and its alert may have ended while the other sources were
-    /// asked, so that the alerts have to be read again first.
+    /// Decides at the desk, where nobody else changes anything, and writes.
     async fn write(
         &self,
         facts: &Facts,
         config: &Config,
         memory: &Memory,
         alerts_were_read_again: bool,
-    ) -> Option<Written> {
+    ) -> Result<Written, Again> {
+        let came = self.clock.now().uptime;
         let desk = self.ledger.desk().await;
+        if self.clock.now().uptime.saturating_sub(came) > LONGEST_WAIT {
+            return Err(Again::Everything);
+        }
         let plan = {
             let documents = self.ledger.read();
             let now = self.clock.now();
             plan::plan(facts, documents.state(), &config.policy, memory, now)
         };
         if plan.takes_off() && !alerts_were_read_again {
-            return None;
+            return Err(Again::Alerts);
         }
         let desk = match desk {
             Ok(desk) => desk,
             Err(error) => {
                 let revision = self.ledger.read().revision;
-                return Some(Written { plan, revision, outcome: Err(error) });
+                return Ok(Written { plan, revision, outcome: Err(error) });
             }
         };
         let versions = versions(&desk, &plan);
         let outcome = desk.commit(&Batch::of_plan(&plan)).await.map(|()| versions);
         let revision = desk.read().revision;
-        Some(Written { plan, revision, outcome })
+        Ok(Written { plan, revision, outcome })
     }
 
     /// Journals and logs what was done, or in a dry run what would have been.

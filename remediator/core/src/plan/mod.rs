@@ -586,6 +586,7 @@ impl<'a> Round<'a> {
     }
 
     fn finish(mut self, sightings: sightings::Sightings<'_>) -> Plan {
+        self.keep_begun();
         let blind = std::mem::take(&mut self.blind)
             .into_iter()
             .map(|(source, reason)| {

@@ -100,9 +100,10 @@ impl<'a> Round<'a> {
         let still_sick = self.memory.storm.sick.values().filter(|it| it.lasts).count();
         let calm_in = self.calm_in();
         let is_calm = calm_in.is_zero() && still_sick * STILL_SICK_DIVISOR < threshold;
+        let dismissed = self.note_dismissal();
         let mut began_it = BTreeSet::new();
         if self.automation.storm_since.is_none() {
-            began_it = self.fell_together();
+            began_it = self.fell_together(dismissed);
             if began_it.len() >= threshold {
                 self.automation.storm_since = Some(self.now.wall);
                 let count = began_it.len();
@@ -259,8 +260,7 @@ impl<'a> Round<'a> {
     /// The most hosts that fell sick within `storm.within` of each other, whenever that
     /// was. Those of a storm that is over are left out, and those that were sick when a
     /// person said that automation should go on.
-    fn fell_together(&mut self) -> BTreeSet<HostName> {
-        let dismissed = self.note_dismissal();
+    fn fell_together(&self, dismissed: Option<Moment>) -> BTreeSet<HostName> {
         let counts = |fell: &Moment| dismissed.is_none_or(|dismissed| *fell > dismissed);
         let sick = self.memory.storm.sick.iter().filter(|(_, it)| !it.is_spent);
         let falls = sick.filter_map(|(host, it)| Some((it.fell.filter(counts)?, host)));

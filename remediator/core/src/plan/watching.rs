@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Memory, Round, absence::Watched, evidence::MAX_SCRAPE_AGE, rest::CLOCK_TOLERANCE};
 use crate::{
+    document::{Listing, ListingState},
     host::HostName,
     policy::Policy,
     time::{Now, since},
@@ -114,6 +115,32 @@ impl Round<'_> {
         self.memory.begun.insert(key, began);
         began.age(self.now)
     }
+    /// Keeps of what was seen to begin what the documents still tell of, also where they
+    /// were not asked in this round.
+    pub(super) fn keep_begun(&mut self) {
+        let former = self.former_memory.begun.iter();
+        let kept = former.filter(|((what, said), _)| self.tells_of(what, *said));
+        let mut begun: BTreeMap<_, _> = kept.map(|(key, began)| (key.clone(), *began)).collect();
+        begun.append(&mut self.memory.begun);
+        self.memory.begun = begun;
+    }
+
+    fn tells_of(&self, what: &Begun, said: Timestamp) -> bool {
+        let automation = self.former_automation;
+        match what {
+            Begun::Off => automation.offs.contains(&said),
+            Begun::Pause => automation.pause.as_ref().is_some_and(|pause| pause.since == said),
+            Begun::Storm => automation.storm_since == Some(said),
+            Begun::Dismissal => automation.storm_dismissed == Some(said),
+            Begun::Event(host, id) => self.hosts.get(host).is_some_and(|document| {
+                document.manual_events.get(id).is_some_and(|event| event.time == said)
+            }),
+            Begun::Unlisted(host) => self.hosts.get(host).is_some_and(|document| {
+                document.listing == Listing { state: ListingState::Unlisted, since: said }
+            }),
+        }
+    }
+
     /// The age of what no round has seen yet. It has begun since the last one, whatever
     /// the clock says; where that says something else, a wait is rather too long, and a
     /// storm rather not dismissed.

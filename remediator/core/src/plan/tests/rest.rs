@@ -242,3 +242,17 @@ fn a_stall_is_no_time_in_which_an_alert_has_fired() {
     world.round(ROUND);
     assert!(world.is_on("h1"), "{}", world.tell());
 }
+
+#[test]
+fn a_host_is_retired_in_its_time_also_where_no_master_led_meanwhile() {
+    let mut world = World::of_hosts(4);
+    world.policy.retire_after = Duration::from_secs(3600);
+    world.node("h1").agent = Agent::Lost;
+    world.pass(1800);
+    world.leaderless = Some("no master leads".into());
+    world.pass(60);
+    world.leaderless = None;
+    world.pass(1700);
+    assert!(world.hosts.contains_key("h1"));
+    world.until(120, |world| !world.hosts.contains_key("h1"));
+}
