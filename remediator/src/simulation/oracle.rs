@@ -241,6 +241,7 @@ impl World {
         }
         if !offs.is_empty() {
             self.check_budget(&offs);
+            self.check_storm(&offs);
         }
         let oracle = &mut self.oracle;
         let done = oracle
@@ -421,8 +422,6 @@ impl World {
         let paused = paused.is_some_and(|it| !self.has_passed(it.since, since(it.since, it.until)));
         let held = oracle.firing().any(|shown| shown.host.is_none())
             && oracle.held_since.is_some_and(|since| now - since < 10 * MINUTE);
-        let storm = self.fell_sick_together(host);
-        let threshold = self.config.policy.storm.hosts(self.inventory().count());
         if !listed {
             self.violate(format_args!("I16: {host} went off without a leading master"));
         }
@@ -437,17 +436,25 @@ impl World {
         if held {
             self.violate(format_args!("I4: {host} went off during a hold"));
         }
-        if storm >= threshold {
-            self.violate(format_args!(
-                "I3: {host} went off as one of {storm} that fell sick together"
-            ));
+    }
+
+    /// After automation took hosts off.
+    fn check_storm(&mut self, offs: &[HostName]) {
+        let threshold = self.config.policy.storm.hosts(self.inventory().count());
+        for host in offs {
+            let storm = self.fell_sick_together(host, offs);
+            if storm >= threshold {
+                self.violate(format_args!(
+                    "I3: {host} went off as one of {storm} that fell sick together"
+                ));
+            }
         }
     }
 
     /// How many hosts, the leaving one among them, have fallen sick within the time that
     /// makes a storm, for sure: those whose exporter went silent before may count from
     /// then on. Whether anybody looked at the time does not matter.
-    fn fell_sick_together(&self, leaving: &HostName) -> usize {
+    fn fell_sick_together(&self, leaving: &HostName, offs: &[HostName]) -> usize {
         let oracle = &self.oracle;
         let within = self.config.policy.storm.within;
         let fell = oracle.shown_since.iter().filter(|(name, since)| {
@@ -455,7 +462,7 @@ impl World {
             let heard = host.silent_since.is_none()
                 && (host.heard_again == 0 || self.now - host.heard_again > SILENCE_MATTERS);
             let document = oracle.documents.get(*name);
-            let could_go = *name == leaving
+            let could_go = offs.contains(name)
                 || document.is_some_and(|it| it.verdict() == Verdict::On && it.was_ever_listed());
             let dismissed = oracle.dismissed_at.is_some_and(|at| **since <= instant(at));
             // One that ended and began again fell sick once or twice, by who looks.

@@ -148,8 +148,8 @@ impl<'a> Round<'a> {
         sighting: Sighting<'a>,
     ) -> Firing<'a> {
         let doubt = self.peers.get(sighting.peer).and_then(|it| it.believed().err());
-        let last_round = self.former_memory.last_round.unwrap_or(self.now.uptime);
-        let passed = self.now.uptime.saturating_sub(last_round);
+        let last_round = self.former_memory.last_round.unwrap_or(self.now);
+        let passed = self.now.uptime.saturating_sub(last_round.uptime);
         let fired = match former {
             Some(counted) if doubt.is_none() => counted + passed,
             counted => counted.unwrap_or_default(),

@@ -65,8 +65,8 @@ pub struct State<'a> {
 /// What this process knows from having watched.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
-    /// When, by uptime, the last round was.
-    last_round: Option<Duration>,
+    /// When the last round was.
+    last_round: Option<Now>,
     /// The rounds since which everything below has been watched without a break.
     watch: Option<watching::Watch>,
     /// When it began, by this process's clock, what the documents tell of by another.
@@ -418,6 +418,7 @@ pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, n
     let mut round = Round::new(facts, state, policy, memory, now);
     round.name_blind_alertmanagers();
     round.judge_prometheus();
+    round.note_begun();
     if let Some(latest) = round.clock_was_set_back() {
         return round.rest(latest);
     }
@@ -500,7 +501,7 @@ impl<'a> Round<'a> {
             automation: state.automation.clone(),
             former_memory,
             watch,
-            memory: Memory { last_round: Some(now.uptime), ..Memory::default() },
+            memory: Memory { last_round: Some(now), ..Memory::default() },
             outlooks: BTreeMap::new(),
             blind: BTreeMap::new(),
             retired: BTreeMap::new(),
@@ -586,7 +587,6 @@ impl<'a> Round<'a> {
     }
 
     fn finish(mut self, sightings: sightings::Sightings<'_>) -> Plan {
-        self.keep_begun();
         let blind = std::mem::take(&mut self.blind)
             .into_iter()
             .map(|(source, reason)| {

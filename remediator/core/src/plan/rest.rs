@@ -49,17 +49,16 @@ impl<'a> Round<'a> {
         self.storm.since = self.automation.storm_since;
         let special = self.take_stock();
         self.count_special(&special);
+        // What an earlier process heard is as old as this clock cannot tell.
+        if self.former_memory.last_round.is_none() {
+            self.distrust_dismissal();
+        }
         // What was watched so far is as old as it is: this round has judged nothing.
         self.memory = Memory {
             last_round: self.memory.last_round,
+            begun: std::mem::take(&mut self.memory.begun),
             ..self.former_memory.clone().into_owned()
         };
-        // People are heard all the same. What an earlier process heard is as old as this
-        // clock cannot tell.
-        match self.former_memory.last_round {
-            Some(_) => drop(self.note_dismissal()),
-            None => self.distrust_dismissal(),
-        }
         self.finish(sightings)
     }
 

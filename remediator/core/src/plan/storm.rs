@@ -100,7 +100,9 @@ impl<'a> Round<'a> {
         let still_sick = self.memory.storm.sick.values().filter(|it| it.lasts).count();
         let calm_in = self.calm_in();
         let is_calm = calm_in.is_zero() && still_sick * STILL_SICK_DIVISOR < threshold;
-        let dismissed = self.note_dismissal();
+        let dismissed = self.automation.storm_dismissed;
+        let dismissed =
+            dismissed.map(|said| Moment::ago(self.age_of(Begun::Dismissal, said), self.now));
         let mut began_it = BTreeSet::new();
         if self.automation.storm_since.is_none() {
             began_it = self.fell_together(dismissed);
@@ -276,12 +278,6 @@ impl<'a> Round<'a> {
             }
         }
         falls[most].iter().map(|(_, host)| (*host).clone()).collect()
-    }
-
-    /// When a person last said that automation should go on.
-    pub(super) fn note_dismissal(&mut self) -> Option<Moment> {
-        let said = self.automation.storm_dismissed?;
-        Some(Moment::ago(self.age_of(Begun::Dismissal, said), self.now))
     }
 
     /// Takes what a person last said of storms for too old to matter.

@@ -106,50 +106,51 @@ impl Memory {
 }
 
 impl Round<'_> {
-    /// How long ago, by the monotonic clock, something began of which a document says
-    /// when, by the wall clock.
-    pub(super) fn age_of(&mut self, what: Begun, said: Timestamp) -> Duration {
-        let key = (what, said);
-        let former = self.former_memory.begun.get(&key).copied();
-        let began = former.unwrap_or_else(|| Moment::ago(self.first_age(&key.0, said), self.now));
-        self.memory.begun.insert(key, began);
-        began.age(self.now)
-    }
-    /// Keeps of what was seen to begin what the documents still tell of, also where they
-    /// were not asked in this round.
-    pub(super) fn keep_begun(&mut self) {
-        let former = self.former_memory.begun.iter();
-        let kept = former.filter(|((what, said), _)| self.tells_of(what, *said));
-        let mut begun: BTreeMap<_, _> = kept.map(|(key, began)| (key.clone(), *began)).collect();
-        begun.append(&mut self.memory.begun);
-        self.memory.begun = begun;
-    }
-
-    fn tells_of(&self, what: &Begun, said: Timestamp) -> bool {
+    /// Puts on the monotonic clock when all began that the documents tell of and that a
+    /// time will end. Done in every round, so that a jump of the wall clock finds it there.
+    pub(super) fn note_begun(&mut self) {
         let automation = self.former_automation;
-        match what {
-            Begun::Off => automation.offs.contains(&said),
-            Begun::Pause => automation.pause.as_ref().is_some_and(|pause| pause.since == said),
-            Begun::Storm => automation.storm_since == Some(said),
-            Begun::Dismissal => automation.storm_dismissed == Some(said),
-            Begun::Event(host, id) => self.hosts.get(host).is_some_and(|document| {
-                document.manual_events.get(id).is_some_and(|event| event.time == said)
-            }),
-            Begun::Unlisted(host) => self.hosts.get(host).is_some_and(|document| {
-                document.listing == Listing { state: ListingState::Unlisted, since: said }
-            }),
-        }
+        let single = [
+            (Begun::Pause, automation.pause.as_ref().map(|pause| pause.since)),
+            (Begun::Storm, automation.storm_since),
+            (Begun::Dismissal, automation.storm_dismissed),
+        ];
+        let single = single.into_iter().filter_map(|(what, said)| Some((what, said?)));
+        let offs = automation.offs.iter().map(|&off| (Begun::Off, off));
+        let of_hosts = self.hosts.iter().flat_map(|(host, document)| {
+            let ending = document.manual_events.iter().filter(|(_, event)| event.ttl.is_some());
+            let events =
+                ending.map(|(id, event)| (Begun::Event(host.clone(), id.clone()), event.time));
+            let Listing { state, since } = document.listing;
+            let is_unlisted = state == ListingState::Unlisted;
+            events.chain(is_unlisted.then(|| (Begun::Unlisted(host.clone()), since)))
+        });
+        let began = |key: (Begun, Timestamp)| {
+            let former = self.former_memory.begun.get(&key).copied();
+            let began =
+                former.unwrap_or_else(|| Moment::ago(self.first_age(&key.0, key.1), self.now));
+            (key, began)
+        };
+        self.memory.begun = single.chain(offs).chain(of_hosts).map(began).collect();
     }
 
-    /// The age of what no round has seen yet. It has begun since the last one, whatever
-    /// the clock says; where that says something else, a wait is rather too long, and a
-    /// storm rather not dismissed.
+    /// How long ago, by the monotonic clock, something began of which a document says
+    /// when, by the wall clock; zero where that was in this round.
+    pub(super) fn age_of(&self, what: Begun, said: Timestamp) -> Duration {
+        self.memory.begun.get(&(what, said)).map_or(Duration::ZERO, |began| began.age(self.now))
+    }
+
+    /// The age of what no round has seen yet. It has begun since the last one; where the
+    /// clock has jumped since then, it cannot tell when, and a wait becomes rather too
+    /// long, and a storm is rather not dismissed.
     fn first_age(&self, what: &Begun, said: Timestamp) -> Duration {
         let by_clock = since(said, self.now.wall);
         let Some(last) = self.former_memory.last_round else { return by_clock };
-        let passed = self.now.uptime.saturating_sub(last);
+        let passed = self.now.uptime.saturating_sub(last.uptime);
+        let by_wall = self.now.wall.duration_since(last.wall);
+        let has_jumped = (by_wall - signed(passed)).unsigned_abs() > CLOCK_TOLERANCE;
         match what {
-            _ if by_clock <= passed + CLOCK_TOLERANCE => by_clock,
+            _ if !has_jumped => by_clock,
             Begun::Dismissal => passed,
             _ => Duration::ZERO,
         }
