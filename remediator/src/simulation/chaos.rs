@@ -372,10 +372,15 @@ fn elect(world: &mut World) {
 
 /// Somebody sets the clock of the remediator's machine, or a machine without one
 /// finds out the time.
+fn set_clock(world: &mut World, error: i64) {
+    world.clock_error = error;
+    let (now, wall) = (world.now, world.wall());
+    world.oracle.clock_jumped(now, wall);
+}
+
 fn jump(world: &mut World) {
     let seconds = world.dice.i64(-1800..=3600);
-    world.clock_error += seconds * 1000;
-    world.oracle.clock_jumped();
+    set_clock(world, world.clock_error + seconds * 1000);
     world.note(format_args!("the clock jumps by {seconds} s"));
 }
 
@@ -415,6 +420,6 @@ fn calm(world: &mut World) {
     world.chaos.failing.clear();
     world.chaos.hanging.clear();
     // What was written by a clock that was ahead must not lie in the future.
-    world.clock_error = world.oracle.latest_clock_error(world.clock_error);
+    set_clock(world, world.oracle.latest_clock_error(world.clock_error));
     people::resume(world);
 }

@@ -56,6 +56,8 @@ pub(super) struct Oracle {
     born_at: Timestamp,
     /// When people truly said what documents say they said at some instant.
     said_at: BTreeMap<Timestamp, Millis>,
+    /// When the commands were sent that are not answered yet.
+    sent_at: BTreeMap<u64, Millis>,
     /// The lists that the documents asked for lately, by revision.
     lists: VecDeque<(u64, String)>,
     seen: Option<Vec<u8>>,
@@ -136,11 +138,17 @@ impl Oracle {
         self.held_since = (!self.automation.holds.is_empty()).then_some(now);
         // Whom nobody has answered, nobody will.
         self.commands.clear();
+        self.sent_at.clear();
         self.carried_out.clear();
     }
 
-    pub(super) fn clock_jumped(&mut self) {
+    pub(super) fn clock_jumped(&mut self, now: Millis, wall: Timestamp) {
         self.has_clock_jumped = true;
+        // The first round of a process may be still to come.
+        if self.alerts.is_empty() || now - self.born < MINUTE {
+            self.offs.retain(|&off| off >= self.born);
+            self.born_at = self.born_at.max(wall - Duration::from_millis(now - self.born));
+        }
     }
 
     pub(super) fn edited_by_hand(&mut self, content: Vec<u8>) {
@@ -267,7 +275,8 @@ impl World {
             self.oracle.dismissed_at = Some(now);
         }
         if let Some(pause) = &after.pause {
-            self.oracle.said_at.entry(pause.since).or_insert(now);
+            let said_at = self.oracle.sent_at.values().min().copied().unwrap_or(now);
+            self.oracle.said_at.entry(pause.since).or_insert(said_at);
         }
         if after.holds.is_empty() {
             self.oracle.held_since = None;
@@ -389,8 +398,9 @@ impl World {
         for what in wrong {
             self.violate(format_args!("I6: nobody has said this of {host}: {what}"));
         }
+        let said_at = self.oracle.sent_at.values().min().copied().unwrap_or(self.now);
         for event in after.manual_events.values() {
-            self.oracle.said_at.entry(event.time).or_insert(self.now);
+            self.oracle.said_at.entry(event.time).or_insert(said_at);
         }
     }
 
@@ -403,7 +413,6 @@ impl World {
             true => Duration::from_millis(self.now - said_at),
             false => since(said, self.oracle.born_at) + Duration::from_millis(self.now - born),
         };
-        // A command is heard before it is written.
         age + Duration::from_secs(1) >= length
     }
 
@@ -660,6 +669,7 @@ impl World {
         self.note(format_args!("somebody says {command:?}"));
         self.oracle.tokens += 1;
         self.oracle.commands.insert(self.oracle.tokens, command);
+        self.oracle.sent_at.insert(self.oracle.tokens, self.now);
         self.oracle.tokens
     }
 
@@ -667,6 +677,7 @@ impl World {
         if self.dead {
             return;
         }
+        self.oracle.sent_at.remove(&token);
         let Some(command) = self.oracle.commands.remove(&token) else { return };
         self.note(format_args!("answered {status}: {command:?}"));
         if !status.is_success() {
