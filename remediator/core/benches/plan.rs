@@ -173,6 +173,7 @@ fn facts(now: Timestamp) -> Facts {
         labels: labels("", &[("remediate", if number == 0 { "host" } else { "" })]),
         failure: None,
         evaluated_at: Some(ago(3)),
+        interval: ROUND,
     };
     let active =
         |host: String| ActiveAlert { labels: check_failed(&host), firing: true, value: "0".into() };

@@ -108,6 +108,8 @@ pub struct AlertingRule {
     pub failure: Option<String>,
     /// When it was last evaluated; `None`: not yet.
     pub evaluated_at: Option<Timestamp>,
+    /// How often it is to be evaluated.
+    pub interval: Duration,
 }
 
 /// An alert that a Prometheus itself holds.

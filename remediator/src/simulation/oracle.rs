@@ -54,8 +54,9 @@ pub(super) struct Oracle {
     born: Millis,
     /// What the remediator's clock showed then.
     born_at: Timestamp,
-    /// When people truly said what documents say they said at some instant.
-    said_at: BTreeMap<Timestamp, Millis>,
+    /// When people truly said what documents say they said at some instant; `None`: they
+    /// were told that it had failed, and nobody counts on its time.
+    said_at: BTreeMap<Timestamp, Option<Millis>>,
     /// When the commands were sent that are not answered yet.
     sent_at: BTreeMap<u64, Millis>,
     /// The lists that the documents asked for lately, by revision.
@@ -276,7 +277,7 @@ impl World {
         }
         if let Some(pause) = &after.pause {
             let said_at = self.oracle.sent_at.values().min().copied().unwrap_or(now);
-            self.oracle.said_at.entry(pause.since).or_insert(said_at);
+            self.oracle.said_at.entry(pause.since).or_insert(Some(said_at));
         }
         if after.holds.is_empty() {
             self.oracle.held_since = None;
@@ -400,14 +401,14 @@ impl World {
         }
         let said_at = self.oracle.sent_at.values().min().copied().unwrap_or(self.now);
         for event in after.manual_events.values() {
-            self.oracle.said_at.entry(event.time).or_insert(said_at);
+            self.oracle.said_at.entry(event.time).or_insert(Some(said_at));
         }
     }
 
     /// Whether so much time has passed since something was said, by the clock that does
     /// not jump. Only what an earlier process heard is as old as the time of day says.
     fn has_passed(&self, said: Timestamp, length: Duration) -> bool {
-        let said_at = self.oracle.said_at.get(&said).copied().unwrap_or_default();
+        let Some(said_at) = self.oracle.said_at.get(&said).copied().flatten() else { return true };
         let born = self.oracle.born;
         let age = match said_at >= born {
             true => Duration::from_millis(self.now - said_at),
@@ -681,11 +682,25 @@ impl World {
         let Some(command) = self.oracle.commands.remove(&token) else { return };
         self.note(format_args!("answered {status}: {command:?}"));
         if !status.is_success() {
-            return;
+            return self.count_on_nothing(&command);
         }
         self.oracle.counts.commands += 1;
         if !self.oracle.carried_out.remove(&token) {
             self.violate(format_args!("I6: answered {status}, and not written: {command:?}"));
+        }
+    }
+
+    /// A command was refused, and may have been written all the same.
+    fn count_on_nothing(&mut self, command: &Command) {
+        let Self { oracle, .. } = self;
+        let events = oracle.documents.values().flat_map(|it| it.manual_events.values());
+        for event in events {
+            if matches!(command, Command::Say { reason, .. } if *reason == event.reason) {
+                oracle.said_at.insert(event.time, None);
+            }
+        }
+        if let (Command::Pause { .. }, Some(pause)) = (command, &oracle.automation.pause) {
+            oracle.said_at.insert(pause.since, None);
         }
     }
 

@@ -346,6 +346,7 @@ impl World {
             labels: rule.labels(),
             failure: it.broken.then(|| "many-to-many matching not allowed".into()),
             evaluated_at: it.evaluated.map(instant),
+            interval: Duration::from_secs(15),
         });
         let active = it.active.iter().map(|(&key, active)| ActiveAlert {
             labels: self.labels(key),

@@ -111,6 +111,8 @@ struct RuleGroups {
 struct RuleGroup {
     /// When its last complete evaluation began.
     last_evaluation: Timestamp,
+    /// In seconds.
+    interval: f64,
     rules: Vec<Rule>,
 }
 
@@ -147,8 +149,9 @@ fn read(scrapes: &Response, rules: &Response, host_label: &str) -> Result<Promet
     let mut answer = Prometheus { now, up, rules: Vec::new(), active: Vec::new() };
     for group in groups.groups {
         let evaluated_at = group.last_evaluation;
+        let interval = Duration::try_from_secs_f64(group.interval).unwrap_or(Duration::MAX);
         for rule in group.rules.into_iter().filter(|rule| rule.kind == "alerting") {
-            answer.rules.push(alerting_rule(&rule, evaluated_at));
+            answer.rules.push(alerting_rule(&rule, evaluated_at, interval));
             let concerns =
                 |it: &RuleAlert| is_remediated(&it.labels) || it.labels.contains_key(host_label);
             answer.active.extend(rule.alerts.into_iter().filter(concerns).map(active));
@@ -199,7 +202,7 @@ fn instant(seconds: f64) -> Option<Timestamp> {
 /// its turn came, which in a slow group is long after the instant whose data the
 /// whole group works on; and Prometheus reads it after the alerts, so it may be
 /// newer than those. The group's is when all of that began.
-fn alerting_rule(rule: &Rule, group_evaluated_at: Timestamp) -> AlertingRule {
+fn alerting_rule(rule: &Rule, group_evaluated_at: Timestamp, interval: Duration) -> AlertingRule {
     let failure = match rule.health.as_str() {
         "ok" | "unknown" => None,
         _ if rule.last_error.is_empty() => Some(format!("its health is {}", rule.health)),
@@ -213,6 +216,7 @@ fn alerting_rule(rule: &Rule, group_evaluated_at: Timestamp) -> AlertingRule {
         // Go writes an instant that is not set as the year 1.
         evaluated_at: Some(evaluated_at)
             .filter(|instant| *instant > Timestamp::UNIX_EPOCH && rule.health != "unknown"),
+        interval,
     }
 }
 

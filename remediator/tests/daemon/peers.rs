@@ -251,7 +251,7 @@ impl PrometheusState {
         });
         Reply::json(&json!({
             "status": "success",
-            "data": {"groups": [{"name": "hosts", "lastEvaluation": now, "rules": [rule]}]},
+            "data": {"groups": [{"name": "hosts", "interval": 1, "lastEvaluation": now, "rules": [rule]}]},
         }))
     }
 }

@@ -206,7 +206,7 @@ impl State {
                 })
             })
             .collect();
-        json!({ "groups": [{ "name": "hosts", "lastEvaluation": now, "rules": [{
+        json!({ "groups": [{ "name": "hosts", "interval": 1, "lastEvaluation": now, "rules": [{
             "type": "alerting", "name": "HostCheckFailed", "query": "satellite_check_ok == 0",
             "labels": { "remediate": "host" }, "health": "ok", "lastEvaluation": now,
             "alerts": alerts,

@@ -22,6 +22,12 @@ use crate::{
 /// An older scrape says nothing of now.
 pub(super) const MAX_SCRAPE_AGE: Duration = Duration::from_secs(120);
 
+/// A rule that has not been evaluated for so many of its intervals has stalled: what it
+/// found then says nothing of now.
+const STALLED_INTERVALS: u32 = 3;
+/// But for short intervals, which a busy machine misses by seconds.
+const STALLED_AT_LEAST: Duration = Duration::from_secs(30);
+
 /// What one Prometheus that answers has to say, sorted once in a round: every
 /// host that is off asks.
 pub(super) struct Witness<'a> {
@@ -33,6 +39,8 @@ pub(super) struct Witness<'a> {
     fault: Option<String>,
     /// The one of those that was evaluated the longest ago.
     stalest: Option<&'a AlertingRule>,
+    /// Its own clock.
+    now: Timestamp,
 }
 
 impl<'a> Witness<'a> {
@@ -52,8 +60,9 @@ impl<'a> Witness<'a> {
         let none = stalest.is_none().then(|| {
             "has no alerting rule with a remediate label, nor one that the policy names".into()
         });
-        let fault = none.or_else(|| concerned.clone().find_map(|rule| works(rule).err()));
-        Self { complaints, by_name, fault, stalest }
+        let fault =
+            none.or_else(|| concerned.clone().find_map(|rule| works(rule, answer.now).err()));
+        Self { complaints, by_name, fault, stalest, now: answer.now }
     }
 
     /// What is pending or firing of one host.
@@ -76,7 +85,7 @@ impl<'a> Witness<'a> {
             })?;
             of_causes.extend(rules.iter().copied());
         }
-        of_causes.iter().try_for_each(|rule| works(rule))?;
+        of_causes.iter().try_for_each(|rule| works(rule, self.now))?;
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
@@ -194,7 +203,17 @@ fn scraped(answer: &Prometheus, host: &HostName) -> Result<Timestamp, String> {
     Ok(oldest)
 }
 
-fn works(rule: &AlertingRule) -> Result<(), String> {
-    let failed = |failure: &String| Err(format!("cannot evaluate {}: {failure}", rule.name));
-    rule.failure.as_ref().map_or(Ok(()), failed)
+/// Whether a rule is evaluated, and successfully. One that is new has yet to be, which is
+/// no fault.
+fn works(rule: &AlertingRule, now: Timestamp) -> Result<(), String> {
+    if let Some(failure) = &rule.failure {
+        return Err(format!("cannot evaluate {}: {failure}", rule.name));
+    }
+    let longest = rule.interval.saturating_mul(STALLED_INTERVALS).max(STALLED_AT_LEAST);
+    match rule.evaluated_at {
+        Some(at) if since(at, now) > longest => {
+            Err(format!("has not evaluated {} since {at:.0}", rule.name))
+        }
+        _ => Ok(()),
+    }
 }

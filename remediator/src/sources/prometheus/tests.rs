@@ -74,7 +74,7 @@ async fn the_recorded_rules_and_their_alerts_are_read() {
 #[tokio::test]
 async fn an_alert_that_names_a_host_is_kept_whatever_else_it_says() {
     let rules = r#"{"status":"success","data":{"groups":[{
-        "lastEvaluation":"2026-11-22T00:03:45Z","rules":[
+        "interval":15,"lastEvaluation":"2026-11-22T00:03:45Z","rules":[
         {"type":"alerting","name":"A","labels":{},"health":"ok","lastEvaluation":"2026-11-22T00:03:45Z",
          "alerts":[{"labels":{"alertname":"A","host":"h1.example"},"state":"pending","value":"1"},
                    {"labels":{"alertname":"A"},"state":"firing","value":"1"}]}]}]}}"#;
@@ -97,7 +97,8 @@ async fn a_failing_rule_and_one_that_waits_for_its_turn_are_told_apart() {
             name: "Later".into(),
             labels: Labels::from([("remediate".into(), "host".into())]),
             failure: None,
-            evaluated_at: None
+            evaluated_at: None,
+            interval: Duration::from_secs(14_400),
         }
     );
 }
@@ -107,7 +108,7 @@ async fn a_failing_rule_and_one_that_waits_for_its_turn_are_told_apart() {
 #[tokio::test]
 async fn a_rule_of_a_group_that_has_not_ended_once_is_not_evaluated() {
     let rules = r#"{"status":"success","data":{"groups":[{
-        "lastEvaluation":"0001-01-01T00:00:00Z","rules":[
+        "interval":15,"lastEvaluation":"0001-01-01T00:00:00Z","rules":[
         {"type":"alerting","name":"A","labels":{"remediate":"host"},"alerts":[],"health":"ok",
          "lastEvaluation":"2026-11-22T01:03:45.1+01:00"},
         {"type":"recording","name":"a:b","health":"ok","lastEvaluation":"0001-01-01T00:00:00Z"}]}]}}"#;

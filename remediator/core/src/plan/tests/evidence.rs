@@ -358,3 +358,22 @@ fn min_off_is_waited_for_even_if_all_else_is_well() {
     world.until(1800, |world| world.is_on("h1"));
     assert_eq!(world.now - off_since, 1800);
 }
+
+#[test]
+fn i15_a_rule_that_has_stalled_says_nothing_of_now() {
+    let mut world = only_evidence_is_missing(|world| world.prometheus[0].scrapes = false);
+    world.pass(1800);
+    // It is scraped well again, and then its rules are evaluated no more, whatever comes.
+    world.prometheus[0].scrapes = true;
+    world.let_time_pass(10);
+    let mut facts = world.facts();
+    let prometheus = facts.prometheus.get_mut("p1").unwrap().as_mut().unwrap();
+    prometheus.now = at(world.now + 60);
+    prometheus.up.insert("h1".into(), vec![Scrape { up: true, at: at(world.now + 55) }]);
+    prometheus.rules.iter_mut().for_each(|rule| rule.evaluated_at = Some(at(world.now)));
+    let state = State { hosts: &world.hosts, automation: &world.automation };
+    let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
+    let blind = plan.blind.iter().find(|it| it.source == "prometheus/p1").unwrap();
+    assert!(blind.reason.contains("has not evaluated"), "{}", blind.reason);
+    assert!(plan.changes.is_empty(), "{:?}", plan.changes);
+}

@@ -268,6 +268,7 @@ impl Prometheus {
                     ),
                     failure: rule.failed.then(|| "many-to-many matching".to_owned()),
                     evaluated_at: rule.evaluated.map(at),
+                    interval: Duration::from_secs(15),
                 })
                 .collect(),
             active: active
