@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use satellite_core::{
     Policy,
+    plan::longest_gap,
     policy::{Action, MaxOff, MinHosts, REMEDIATE_LABEL, Rule, Share},
 };
 
@@ -36,7 +37,7 @@ pub(super) fn advise(config: &Config) -> Complaints {
                    clustered, and both listed, outlive one of them";
         advice.add("alertmanagers", say);
     }
-    advise_on_clocks(&config.policy, &mut advice);
+    advise_on_clocks(config, &mut advice);
     advise_on_watchdogs(config, &mut advice);
     advise_on_budget(config.policy.max_off, &mut advice);
     advise_on_nobody(&config.policy, &mut advice);
@@ -79,11 +80,6 @@ fn advise_on_storm(config: &Config, advice: &mut Complaints) {
         let say = "is shorter than reconcile_interval: what two rounds see never falls together";
         advice.add("policy.storm.within", say);
     }
-    if storm.calm < storm.within {
-        let say = "is shorter than policy.storm.within: a storm ends and begins again by the same \
-                   hosts";
-        advice.add("policy.storm.calm", say);
-    }
 }
 
 fn advise_on_rules(policy: &Policy, advice: &mut Complaints) {
@@ -119,7 +115,13 @@ fn advise_on_rules(policy: &Policy, advice: &mut Complaints) {
     }
 }
 
-fn advise_on_clocks(policy: &Policy, advice: &mut Complaints) {
+fn advise_on_clocks(config: &Config, advice: &mut Complaints) {
+    let policy = &config.policy;
+    if config.reconcile_interval >= longest_gap(policy) {
+        let say = "is 2m or 3 resend_delay, or more: an alert may come and run out between two \
+                   rounds, so that no host is ever given back";
+        advice.add("reconcile_interval", say);
+    }
     if policy.resend_delay < PROMETHEUS_RESEND_DELAY {
         let say = "is less than 1m, after which Prometheus repeats an alert unless its flag \
                    --rules.alert.resend-delay says less: an alert that is late would count as gone";

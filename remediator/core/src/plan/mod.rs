@@ -49,6 +49,7 @@ use absence::AlertKey;
 pub use holds::HoldStatus;
 pub(crate) use rest::latest_record;
 pub use storm::StormStatus;
+pub use watching::longest_gap;
 
 /// How far back the hourly rate looks.
 const HOUR: Duration = Duration::from_secs(3600);

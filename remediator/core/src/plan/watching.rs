@@ -22,6 +22,12 @@ use crate::{
 /// this one may have come and run out unseen; the fourth is for clocks that differ.
 const UNSEEN_RESENDS: u32 = 3;
 
+/// How far apart rounds may be of which the later one relies on what the earlier one saw.
+#[must_use]
+pub fn longest_gap(policy: &Policy) -> Duration {
+    MAX_SCRAPE_AGE.min(policy.resend_delay.saturating_mul(UNSEEN_RESENDS))
+}
+
 /// An unbroken row of rounds that could judge what they saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Watch {
@@ -78,7 +84,7 @@ pub(super) enum Begun {
 impl Memory {
     /// What of it a round may rely on, and since when that has been watched.
     pub(super) fn to_rely_on(&self, policy: &Policy, now: Now) -> (Cow<'_, Self>, Watch) {
-        let longest = MAX_SCRAPE_AGE.min(policy.resend_delay * UNSEEN_RESENDS);
+        let longest = longest_gap(policy);
         let is_unbroken = |watch: &Watch| {
             let last = watch.last;
             // The monotonic clock stands still while the machine is suspended.
