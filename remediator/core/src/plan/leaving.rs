@@ -11,6 +11,7 @@ use super::{
     AlertKey, Block, Outlook, Round,
     returning::OffSince,
     sightings::{self, OfHost, Sighting, Sightings},
+    watching::Begun,
 };
 use crate::{
     document::{Cause, HostDocument, Verdict, What},
@@ -216,7 +217,10 @@ impl<'a> Round<'a> {
         // Those beyond the limit free no place when their hour is over, but the next one
         // does; a limit of none has no place at all.
         match offs.get(beyond) {
-            Some(&off) => outlook.wait(later(off, super::HOUR), block),
+            Some(&off) => {
+                let left = super::HOUR.saturating_sub(self.age_of(Begun::Off, off));
+                outlook.wait(later(self.now.wall, left), block);
+            }
             None => outlook.block(block),
         }
     }

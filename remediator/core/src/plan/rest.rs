@@ -87,7 +87,7 @@ impl<'a> Round<'a> {
             self.notes.push(format!("the pause by {} is over: {}", pause.by, pause.reason));
             self.automation.pause = None;
         }
-        self.pause_ends = self.now.wall_at(self.now.uptime + left);
+        self.pause_ends = later(self.now.wall, left);
     }
 
     /// Forgets who went off more than an hour ago, and an accepted clock that has caught

@@ -14,6 +14,7 @@ use crate::{
     document::{Cause, Evidence, HostDocument, ListingState, ManualEvent, Verdict, What},
     host::HostName,
     policy::Action,
+    time::later,
 };
 
 /// How long a host stays off at least whose rule a reload took away.
@@ -119,7 +120,7 @@ impl<'a> Round<'a> {
                 reason: event.reason.clone(),
             };
             match self.time_left(host, id, event) {
-                Some(left) => outlook.wait(self.now.wall_at(self.now.uptime + left), block),
+                Some(left) => outlook.wait(later(self.now.wall, left), block),
                 None => outlook.block(block),
             }
         }

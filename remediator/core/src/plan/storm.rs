@@ -24,7 +24,7 @@ use crate::{
     document::{HostDocument, Verdict},
     facts::{Prometheus, Scrape},
     host::HostName,
-    time::since,
+    time::{later, since},
 };
 
 /// A storm is over only below this part of its threshold.
@@ -118,7 +118,7 @@ impl<'a> Round<'a> {
         }
         self.note_members(&began_it);
         let fell_sick = self.lately_sick();
-        let calm_at = self.now.wall_at(self.now.uptime + calm_in);
+        let calm_at = later(self.now.wall, calm_in);
         self.storm = StormStatus {
             since: self.automation.storm_since,
             shared: self.shared_attributes(&fell_sick),
