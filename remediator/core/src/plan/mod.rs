@@ -81,6 +81,9 @@ pub struct Memory {
     /// When the first good scrape of the present run of them was seen, by host and
     /// Prometheus.
     well_since: BTreeMap<HostName, BTreeMap<String, Timestamp>>,
+    /// The alert of a host that is off that was kept quiet, and when by uptime it was last
+    /// seen so.
+    kept_quiet: BTreeMap<HostName, (String, Duration)>,
     /// Since when, by uptime, this process has seen a host off.
     off_since: BTreeMap<HostName, returning::OffSince>,
     /// Who falls sick.

@@ -147,6 +147,7 @@ impl<'a> Round<'a> {
         let blocks_before = outlook.blocked_by.len();
         self.judge_causes(host, &document, shown, outlook);
         outlook.blocked_by.extend(freezes(shown));
+        self.judge_quiet(host, shown, outlook);
         let well = self.is_well(host, &document, outlook);
         self.judge_min_off(host, &document, outlook);
         if let Some((until, block)) = self.pause_block(true) {
@@ -195,6 +196,25 @@ impl<'a> Round<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// An alert that was kept quiet is no cause. It must be gone for as long as one all the
+    /// same, lest the end of a silence give a host back of which nobody knows more.
+    fn judge_quiet(&mut self, host: &HostName, shown: &[Sighting<'_>], outlook: &mut Outlook) {
+        if let Some(quiet) = shown.iter().find(|it| it.rule.is_some() && it.is_suppressed()) {
+            let seen = (quiet.alertname.to_owned(), self.now.uptime);
+            self.memory.kept_quiet.insert(host.clone(), seen);
+            return;
+        }
+        let Some((alertname, seen)) = self.former_memory.kept_quiet.get(host).cloned() else {
+            return;
+        };
+        let clear = seen + self.policy.clear_for;
+        if self.now.uptime < clear {
+            let until = self.now.wall_at(clear);
+            outlook.wait(until, Block::ClearFor { alertname: alertname.clone(), until });
+            self.memory.kept_quiet.insert(host.clone(), (alertname, seen));
         }
     }
 

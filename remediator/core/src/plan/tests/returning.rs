@@ -125,3 +125,21 @@ fn i29_a_new_agent_of_a_host_that_is_off_changes_nothing() {
     assert_blocked!(world, "h1", Block::Fires { .. });
     assert_blocked!(world, "h2", Block::Manual { .. });
 }
+
+#[test]
+fn an_alert_that_was_silenced_must_be_gone_for_as_long_as_one_that_was_not() {
+    let mut world = World::of_hosts(4);
+    world.lose("h1");
+    world.heal("h1");
+    world.silence("DiskFull", "h1");
+    for _ in 0..40 {
+        world.tell_only("am1", "DiskFull", "h1");
+        world.round(ROUND);
+    }
+    assert_blocked!(world, "h1", Block::Suppressed { .. });
+    world.resolve_only("am1", "DiskFull", "h1");
+    world.round(ROUND);
+    assert_blocked!(world, "h1", Block::ClearFor { .. });
+    let waited = world.until(600, |world| world.is_on("h1"));
+    assert!(waited >= 90, "it waited {waited} s");
+}
