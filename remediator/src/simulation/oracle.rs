@@ -608,7 +608,12 @@ impl World {
         let shown = String::from_utf8_lossy(content.as_deref().unwrap_or_default()).into_owned();
         self.note(format_args!("the whitelist is {shown:?}"));
         let oracle = &self.oracle;
-        let matching = oracle.lists.iter().rev().find(|(_, list)| *list == shown);
+        // Several revisions may ask for one list: the oldest that is no step back is as
+        // good as any, and leaves the most that may follow.
+        let matches = |(_, list): &&(u64, String)| *list == shown;
+        let forward = oracle.lists.iter().filter(|(revision, _)| *revision >= oracle.seen_revision);
+        let matching =
+            forward.clone().find(matches).or_else(|| oracle.lists.iter().rev().find(matches));
         match matching.map(|(revision, _)| *revision) {
             None => self.violate(format_args!("I20: no documents ask for this list: {shown:?}")),
             Some(revision) if revision < oracle.seen_revision => {

@@ -139,7 +139,11 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "a_plan_is_written_over_what_a_person_said_meanwhile",
         file: RECONCILE,
-        text: r"        let desk = self.ledger.desk().await;
+        text: r"        let came = self.clock.now().uptime;
+        let desk = self.ledger.desk().await;
+        if self.clock.now().uptime.saturating_sub(came) > LONGEST_WAIT {
+            return Err(Again::Everything);
+        }
         let plan = {",
         instead: r"        let early = {
             let documents = self.ledger.read();
@@ -216,10 +220,11 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what_people_say_ends_by_the_time_of_day",
         file: WATCHING,
         text: "let former = self.former_memory.begun.get(&key).copied();",
-        instead: "let former = None;
-        if true {
-            return since(key.1, self.now.wall);
-        }",
+        instead: "let former = self.former_memory.begun.get(&key).copied();
+            if true {
+                let began = Moment::ago(since(key.1, self.now.wall), self.now);
+                return (key, began);
+            }",
         breaks: &["I2", "I4", "I6"],
     },
     Fault {
@@ -228,6 +233,6 @@ pub(crate) const FAULTS: &[Fault] = &[
         text: "Now { wall, uptime: self.started.elapsed() }",
         instead: "let since = wall.as_second() - 1_799_990_000;
         Now { wall, uptime: std::time::Duration::from_secs(since.unsigned_abs()) }",
-        breaks: &["I15", "I19"],
+        breaks: &["I6", "I15", "I19"],
     },
 ];
