@@ -33,7 +33,7 @@ pub(super) struct Append {
     /// Whether it is written later where it cannot be written now.
     is_owed: bool,
     pub(super) done: oneshot::Sender<Result<(), JournalError>>,
-    /// Its share of [`QUEUE_BYTES`], until it is written.
+    /// Its share of [`super::QUEUE_BYTES`], until it is written.
     _place: OwnedSemaphorePermit,
 }
 
