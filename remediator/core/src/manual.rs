@@ -13,7 +13,7 @@ use crate::{
         What,
     },
     host::HostName,
-    plan::latest_record,
+    plan::records,
     time::{earlier, since},
 };
 
@@ -123,10 +123,9 @@ pub fn resume(
 ) {
     automation.pause = None;
     automation.storm_since = None;
-    let ahead = latest_record(hosts, automation).filter(|&latest| latest > now);
-    if let Some(ahead) = ahead {
-        automation.accepted_clock = Some(AcceptedClock { at: now, ahead });
-    }
+    // All that is ahead, also what was excused before: one word is enough.
+    let ahead = records(hosts, automation).max().filter(|&newest| newest > now);
+    automation.accepted_clock = ahead.map(|ahead| AcceptedClock { at: now, ahead });
     automation.storm_dismissed = Some(now);
 }
 

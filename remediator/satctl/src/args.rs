@@ -182,7 +182,8 @@ Examples:
     /// End a pause, and a storm too: you have looked, and automation may go on
     ///
     /// Hosts that fell sick before this make no storm any more. They are taken off within the
-    /// budget.
+    /// budget. Where automation rests since the clock is behind what is recorded, this says that
+    /// the clock is right.
     Resume,
 
     /// Remove a host that Mesos no longer lists, with all that is known of it

@@ -47,7 +47,7 @@ use crate::{
 };
 use absence::AlertKey;
 pub use holds::HoldStatus;
-pub(crate) use rest::latest_record;
+pub(crate) use rest::records;
 pub use storm::StormStatus;
 pub use watching::longest_gap;
 
@@ -235,7 +235,10 @@ pub enum Block {
         reason: String,
     },
     /// The clock shows less than the documents have seen.
-    #[error("the clock was set back; automation rests until it is {0:.0} again")]
+    #[error(
+        "the clock was set back; automation rests until it is {0:.0} again, or until \
+         `satctl resume` says that it is right"
+    )]
     ClockSetBack(Timestamp),
     /// Many hosts fall sick together.
     #[error(

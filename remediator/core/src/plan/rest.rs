@@ -22,7 +22,9 @@ pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 impl<'a> Round<'a> {
     /// Whether the wall clock shows less than the documents have seen, and what that is.
     pub(super) fn clock_was_set_back(&self) -> Option<Timestamp> {
-        let latest = latest_record(self.hosts, &self.automation)?;
+        let accepted = self.automation.accepted_clock;
+        let counts = |it: &Timestamp| accepted.is_none_or(|accepted| !accepted.excuses(*it));
+        let latest = records(self.hosts, &self.automation).filter(counts).max()?;
         (latest > later(self.now.wall, CLOCK_TOLERANCE)).then_some(latest)
     }
 
@@ -107,13 +109,10 @@ impl<'a> Round<'a> {
     }
 }
 
-/// The newest instant that the documents speak of as past, but for those that a person
-/// has excused.
-pub(crate) fn latest_record(
-    hosts: &BTreeMap<HostName, HostDocument>,
-    automation: &Automation,
-) -> Option<Timestamp> {
-    let instants = hosts.values().flat_map(HostDocument::instants).chain(automation.instants());
-    let accepted = automation.accepted_clock;
-    instants.filter(|&it| accepted.is_none_or(|accepted| !accepted.excuses(it))).max()
+/// The instants that the documents speak of as past, the newest among them.
+pub(crate) fn records<'a>(
+    hosts: &'a BTreeMap<HostName, HostDocument>,
+    automation: &'a Automation,
+) -> impl Iterator<Item = Timestamp> + 'a {
+    hosts.values().flat_map(HostDocument::instants).chain(automation.instants())
 }

@@ -256,3 +256,22 @@ fn a_host_is_retired_in_its_time_also_where_no_master_led_meanwhile() {
     assert!(world.hosts.contains_key("h1"));
     world.until(120, |world| !world.hosts.contains_key("h1"));
 }
+
+#[test]
+fn one_word_accepts_a_clock_that_was_set_back_after_another_was_accepted() {
+    let mut world = World::of_hosts(4);
+    world.clock_error = 365 * 86_400;
+    world.node("h4").agent = Agent::Lost;
+    world.round(ROUND);
+    world.clock_error = 0;
+    world.node("h4").agent = Agent::Registered;
+    world.round(ROUND);
+    world.resume();
+    world.lose("h1");
+    world.clock_error = -1800;
+    world.pass(60);
+    assert!(world.is_blind("clock"));
+    world.resume();
+    world.round(ROUND);
+    assert!(!world.is_blind("clock"));
+}
