@@ -77,7 +77,8 @@ fn advise_on_storm(config: &Config, advice: &mut Complaints) {
         advice.add("policy.storm.threshold", say);
     }
     if storm.within < config.reconcile_interval {
-        let say = "is shorter than reconcile_interval: what two rounds see never falls together";
+        let say = "is shorter than reconcile_interval: hosts that fall silent within it may be seen in two \
+                   rounds, and make no storm";
         advice.add("policy.storm.within", say);
     }
 }
