@@ -302,12 +302,14 @@ impl Reconciler {
 
     /// Journals and logs what an earlier write has done that had seemed to fail.
     async fn record_belated(&self) {
+        let belated = self.ledger.take_belated();
+        let records: Vec<(&HostName, &Record)> = belated.iter().map(|(a, b)| (a, b)).collect();
+        log_all(&records, false);
         let mut entries = Vec::new();
-        for (host, record) in self.ledger.take_belated() {
-            log(&host, &record, false);
-            self.ledger.tally.note(&record);
-            let before = record.version.unwrap_or(1) - 1;
-            entries.push(Entry::of_host(&host, &record, before));
+        for (host, record) in records {
+            self.ledger.tally.note(record);
+            let before = record.version.unwrap_or(1).saturating_sub(1);
+            entries.push(Entry::of_host(host, record, before));
         }
         self.append(&entries).await;
     }

@@ -155,7 +155,7 @@ impl Writer {
         if self.file.is_at(&self.folder.join(FILE_NAME)).await? {
             return Ok(());
         }
-        warn!("Somebody took the journal's file away: a new one is begun");
+        warn!("The journal's file is not in its place any more: a new one is begun");
         self.file = open_file(self.disk.as_ref(), &self.folder).await?;
         self.has_leftover = false;
         self.end_torn_line().await

@@ -258,7 +258,7 @@ async fn i10_what_is_answered_200_is_on_record_also_after_somebody_removed_the_j
         assert_eq!(answer.status, 200);
         let records = remediator.journal("").await;
         assert!(records.iter().any(|it| it["kind"] == "delivery"), "{records:?}");
-        remediator.wait_for_log("took the journal's file away").await;
+        remediator.wait_for_log("The journal's file is not in its place").await;
     }
 }
 
