@@ -204,8 +204,9 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "what_a_failed_write_did_after_all_is_not_put_on_record",
         file: RECONCILE,
-        text: "for (host, record) in self.ledger.take_belated() {",
-        instead: "for (host, record) in self.ledger.take_belated().into_iter().take(0) {",
+        text: "let belated = self.ledger.take_belated();",
+        instead: "let mut belated = self.ledger.take_belated();
+        belated.clear();",
         breaks: &["I34"],
     },
     Fault {
