@@ -51,10 +51,6 @@ impl<'a> Round<'a> {
         self.storm.since = self.automation.storm_since;
         let special = self.take_stock();
         self.count_special(&special);
-        // What an earlier process heard is as old as this clock cannot tell.
-        if self.former_memory.last_round.is_none() {
-            self.distrust_dismissal();
-        }
         // What was watched so far is as old as it is: this round has judged nothing.
         self.memory = Memory {
             last_round: self.memory.last_round,

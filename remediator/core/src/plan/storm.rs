@@ -280,14 +280,6 @@ impl<'a> Round<'a> {
         falls[most].iter().map(|(_, host)| (*host).clone()).collect()
     }
 
-    /// Takes what a person last said of storms for too old to matter.
-    pub(super) fn distrust_dismissal(&mut self) {
-        if let Some(said) = self.automation.storm_dismissed {
-            let long_ago = Moment::ago(Duration::MAX, self.now);
-            self.memory.begun.insert((Begun::Dismissal, said), long_ago);
-        }
-    }
-
     /// Who takes part in the storm, if there is one: those who began it, and whoever is
     /// sick or falls so while it lasts. Once it is over they make no other.
     fn note_members(&mut self, began_it: &BTreeSet<HostName>) {

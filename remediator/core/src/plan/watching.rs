@@ -146,12 +146,24 @@ impl Round<'_> {
         self.memory.begun.get(&(what, said)).map_or(Duration::ZERO, |began| began.age(self.now))
     }
 
+    /// The greatest age of an instant by the clocks of the Alertmanagers: ours may have been
+    /// set back while no process was there to see it, and nothing younger be on record.
+    fn age_by_peers(&self, said: Timestamp) -> Duration {
+        let answers = self.facts.alertmanagers.values().filter_map(|answer| answer.as_ref().ok());
+        answers.map(|answer| since(said, answer.now)).max().unwrap_or(Duration::MAX)
+    }
+
     /// The age of what no round has seen yet. It has begun since the last one; where the
     /// clock has jumped since then, it cannot tell when, and a wait becomes rather too
     /// long, and a storm is rather not dismissed.
     fn first_age(&self, what: &Begun, said: Timestamp) -> Duration {
         let by_clock = since(said, self.now.wall);
-        let Some(last) = self.former_memory.last_round else { return by_clock };
+        let Some(last) = self.former_memory.last_round else {
+            return match what {
+                Begun::Dismissal => self.age_by_peers(said).max(by_clock),
+                _ => by_clock,
+            };
+        };
         let passed = self.now.uptime.saturating_sub(last.uptime);
         let by_wall = self.now.wall.duration_since(last.wall);
         let has_jumped = (by_wall - signed(passed)).unsigned_abs() > CLOCK_TOLERANCE;

@@ -385,3 +385,20 @@ fn i3_a_word_of_before_a_restart_with_a_clock_that_is_behind_ends_no_later_storm
     assert!(world.last_plan().storm.since.is_some());
     assert_eq!(world.hosts_off(), [] as [&str; 0]);
 }
+
+#[test]
+fn i3_nor_does_it_where_the_clock_is_behind_and_no_record_tells() {
+    let mut world = ten_hosts();
+    world.resume();
+    world.pass(1200);
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.let_time_pass(400);
+    world.clock_error = -1300;
+    world.restart();
+    world.pass(60);
+    assert!(!world.is_blind("clock"), "nothing on record is newer");
+    assert!(world.last_plan().storm.since.is_some());
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
