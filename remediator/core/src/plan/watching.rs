@@ -15,7 +15,7 @@ use crate::{
     document::{Listing, ListingState},
     host::HostName,
     policy::Policy,
-    time::{Now, since},
+    time::{Now, later, since},
 };
 
 /// An alert lives for four resend delays. Between rounds that are further apart than
@@ -146,11 +146,15 @@ impl Round<'_> {
         self.memory.begun.get(&(what, said)).map_or(Duration::ZERO, |began| began.age(self.now))
     }
 
-    /// The greatest age of an instant by the clocks of the Alertmanagers: ours may have been
-    /// set back while no process was there to see it, and nothing younger be on record.
-    fn age_by_peers(&self, said: Timestamp) -> Duration {
+    /// The greatest age of what an earlier process has heard, by our clock and those of the
+    /// Alertmanagers: ours may have been set back while no process was there to see it, and
+    /// nothing younger be on record. What lies ahead of a clock is of one that was wrong.
+    fn greatest_age(&self, said: Timestamp) -> Duration {
         let answers = self.facts.alertmanagers.values().filter_map(|answer| answer.as_ref().ok());
-        answers.map(|answer| since(said, answer.now)).max().unwrap_or(Duration::MAX)
+        let is_ahead = |clock: Timestamp| said > later(clock, CLOCK_TOLERANCE);
+        let age = |clock| if is_ahead(clock) { Duration::MAX } else { since(said, clock) };
+        let by_peers = answers.map(|answer| age(answer.now)).max().unwrap_or(Duration::MAX);
+        by_peers.max(age(self.now.wall))
     }
 
     /// The age of what no round has seen yet. It has begun since the last one; where the
@@ -160,7 +164,7 @@ impl Round<'_> {
         let by_clock = since(said, self.now.wall);
         let Some(last) = self.former_memory.last_round else {
             return match what {
-                Begun::Dismissal => self.age_by_peers(said).max(by_clock),
+                Begun::Dismissal => self.greatest_age(said),
                 _ => by_clock,
             };
         };

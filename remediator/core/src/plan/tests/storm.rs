@@ -402,3 +402,21 @@ fn i3_nor_does_it_where_the_clock_is_behind_and_no_record_tells() {
     assert!(world.last_plan().storm.since.is_some());
     assert_eq!(world.hosts_off(), [] as [&str; 0]);
 }
+
+#[test]
+fn i3_nor_does_one_that_was_said_by_a_clock_that_was_ahead() {
+    let mut world = ten_hosts();
+    world.clock_error = 7200;
+    world.resume();
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.let_time_pass(60);
+    world.clock_error = 0;
+    world.restart();
+    world.pass(30);
+    world.clock_error = 7200;
+    world.pass(60);
+    assert!(world.last_plan().storm.since.is_some());
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
