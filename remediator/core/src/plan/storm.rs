@@ -164,7 +164,7 @@ impl<'a> Round<'a> {
         // By the clock of who shows it: ours may be wrong by hours.
         let age = shown.map(|it| since(it.alert.starts_at, it.seen)).max()?;
         let fell = Moment::ago(age, self.now);
-        let former = self.was_sick(&known.host);
+        let former = self.was_sick(&known.host).filter(|_| !self.began_unwatched(age));
         let document = self.document_of(known);
         let is_concerned = document.verdict() == Verdict::On || is_off_by_alert(document);
         let takes_part = former.is_some() || (is_concerned && self.is_in_inventory(document));

@@ -33,6 +33,8 @@ pub fn longest_gap(policy: &Policy) -> Duration {
 pub(super) struct Watch {
     /// When, by uptime, it began.
     pub(super) since: Duration,
+    /// For how long before it nobody watched; zero at the first.
+    gap: Duration,
     /// The last of the rounds.
     last: Now,
 }
@@ -85,15 +87,16 @@ impl Memory {
     /// What of it a round may rely on, and since when that has been watched.
     pub(super) fn to_rely_on(&self, policy: &Policy, now: Now) -> (Cow<'_, Self>, Watch) {
         let longest = longest_gap(policy);
-        let is_unbroken = |watch: &Watch| {
-            let last = watch.last;
-            // The monotonic clock stands still while the machine is suspended.
-            let passed = now.uptime.saturating_sub(last.uptime).max(since(last.wall, now.wall));
-            passed <= longest
-        };
-        match self.watch.filter(is_unbroken) {
+        // The monotonic clock stands still while the machine is suspended.
+        let passed = self.watch.map(|Watch { last, .. }| {
+            now.uptime.saturating_sub(last.uptime).max(since(last.wall, now.wall))
+        });
+        match self.watch.filter(|_| passed <= Some(longest)) {
             Some(watch) => (Cow::Borrowed(self), Watch { last: now, ..watch }),
-            None => (Cow::Owned(self.interrupted()), Watch { since: now.uptime, last: now }),
+            None => {
+                let gap = passed.unwrap_or_default();
+                (Cow::Owned(self.interrupted()), Watch { since: now.uptime, gap, last: now })
+            }
         }
     }
 
@@ -112,6 +115,12 @@ impl Memory {
 }
 
 impl Round<'_> {
+    /// Whether what is so old began when nobody watched. It may be there for the second
+    /// time then, having ended meanwhile.
+    pub(super) fn began_unwatched(&self, age: Duration) -> bool {
+        self.watch.since == self.now.uptime && age < self.watch.gap
+    }
+
     /// Puts on the monotonic clock when all began that the documents tell of and that a
     /// time will end. Done in every round, so that a jump of the wall clock finds it there.
     pub(super) fn note_begun(&mut self) {

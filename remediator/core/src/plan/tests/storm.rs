@@ -255,6 +255,36 @@ fn i3_a_storm_that_began_while_the_remediator_was_down_is_one() {
 }
 
 #[test]
+fn i3_hosts_that_fell_sick_once_more_while_nobody_watched_are_a_storm() {
+    for fell_before_the_gap in [false, true] {
+        let mut world = ten_hosts();
+        let fall = |world: &mut World| {
+            for host in ["h1", "h2", "h3"] {
+                world.sicken(host);
+            }
+        };
+        fall(&mut world);
+        world.pass(30);
+        world.resume();
+        world.policy.max_off.count = 0;
+        world.pass(120);
+        if fell_before_the_gap {
+            world.let_time_pass(300);
+        } else {
+            for host in ["h1", "h2", "h3"] {
+                world.heal(host);
+            }
+            world.let_time_pass(120);
+            fall(&mut world);
+            world.let_time_pass(180);
+        }
+        world.round(ROUND);
+        let is_storm = world.last_plan().storm.since.is_some();
+        assert_eq!(is_storm, !fell_before_the_gap);
+    }
+}
+
+#[test]
 fn i3_what_an_earlier_process_took_off_counts() {
     for is_still_sick in [true, false] {
         let mut world = ten_hosts();
