@@ -4,8 +4,9 @@
 //! may be missing: an entry without id or name makes the whole list unreadable. An agent that was
 //! dropped quietly would look like an agent that is gone.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+
+use litemap::LiteMap;
 
 use crate::client::ClientError;
 use crate::wire::operator::{
@@ -36,7 +37,7 @@ pub struct Agent {
     pub ip: Option<IpAddr>,
     /// Its attributes as Mesos prints them: `r1`, `2.5`, `[1-2, 5-9]`, `{a, b}`. Of attributes with
     /// the same name the first counts.
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: LiteMap<String, String>,
     /// Whether it is connected and not deactivated. Stays true for a host that the whitelist lacks.
     pub active: bool,
     /// Whether an operator or a drain deactivated it. False where Mesos is older than 1.9 and
@@ -57,7 +58,7 @@ pub struct RecoveredAgent {
     /// The name it had registered with, verbatim.
     pub hostname: String,
     /// Its attributes, as in [`Agent::attributes`].
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: LiteMap<String, String>,
 }
 
 /// A drain that Mesos carries out.
@@ -162,7 +163,7 @@ fn recovered_agent(info: &AgentInfo<'_>) -> Result<RecoveredAgent, &'static str>
     let id = info.id.as_ref().and_then(|id| id.value.as_deref());
     let id = id.filter(|id| !id.is_empty()).ok_or("id")?;
     let hostname = info.hostname.as_deref().filter(|name| !name.is_empty()).ok_or("hostname")?;
-    let mut attributes = BTreeMap::new();
+    let mut attributes = LiteMap::new();
     for attribute in &info.attributes {
         if let (Some(name), Some(value)) = (attribute.name.as_deref(), printed(attribute)) {
             attributes.entry(name.to_owned()).or_insert(value);
@@ -227,7 +228,7 @@ mod tests {
                 hostname: "127.0.2.4".to_owned(),
                 pid: Some("slave(1)@127.0.2.4:5051".to_owned()),
                 ip: Some("127.0.2.4".parse().unwrap()),
-                attributes: BTreeMap::from([("rack".to_owned(), "r4".to_owned())]),
+                attributes: LiteMap::from_iter([("rack".to_owned(), "r4".to_owned())]),
                 active: true,
                 deactivated: false,
                 version: Some("1.11.0".to_owned()),

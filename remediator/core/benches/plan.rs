@@ -10,14 +10,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     hint::black_box,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
+use litemap::LiteMap;
 use satellite_core::{
     Automation, Facts, HostDocument, HostName, Memory, Now, Plan, Policy, State,
     facts::{
-        ActiveAlert, Agent, Alert, AlertingRule, Alertmanager, FoundFile, Mesos, Prometheus, Scrape,
+        ActiveAlert, Agent, Alert, AlertingRule, Alertmanager, FoundFile, Mesos, Prometheus,
+        Scrapes,
     },
     matcher::Labels,
     plan::plan,
@@ -162,12 +165,12 @@ fn facts(now: Timestamp) -> Facts {
     let agent = |number| Agent {
         id: format!("f2a1f2d5-1e8c-4b6e-9f57-0c6fd0a3d7c4-S{number}"),
         hostname: host(number),
-        ip: Some(format!("10.{}.{}.1", number / 250, number % 250)),
-        attributes: BTreeMap::from([("rack".to_owned(), format!("r{}", number / 40))]),
+        ip: Some(IpAddr::from([10, 0, (number >> 8) as u8, number as u8])),
+        attributes: LiteMap::from_iter([("rack".to_owned(), format!("r{}", number / 40))]),
         active: true,
         deactivated: false,
     };
-    let scrape = |number| (host(number), vec![Scrape { up: true, at: ago(7) }]);
+    let scrape = |number| (host(number), Scrapes::one(true, ago(7)));
     let rule = |number| AlertingRule {
         name: if number == 0 { "HostCheckFailed".into() } else { format!("Rule{number}") },
         labels: labels("", &[("remediate", if number == 0 { "host" } else { "" })]),

@@ -10,9 +10,10 @@
 //! A verdict follows from the document alone, never from the time of day:
 //! every instance that reads the same document lists the same hosts.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -383,10 +384,10 @@ pub struct AgentRecord {
     pub id: String,
     /// The address of its `pid`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ip: Option<String>,
+    pub ip: Option<IpAddr>,
     /// Its attributes, as text.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub attributes: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "LiteMap::is_empty")]
+    pub attributes: LiteMap<String, String>,
 }
 
 /// One thing that was done to a host, for the document and the journal.

@@ -3,9 +3,10 @@
 //! Each source either answered or did not, and says why: there is no way to
 //! write down "no alerts" for an Alertmanager that was not reached.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
+use litemap::LiteMap;
 
 use crate::{host::HostName, matcher::Labels};
 
@@ -80,7 +81,7 @@ pub struct Prometheus {
     /// Its own clock when it answered.
     pub now: Timestamp,
     /// The scrapes of `job="satellite-exporter"`, by the label `host`.
-    pub up: BTreeMap<String, Vec<Scrape>>,
+    pub up: BTreeMap<String, Scrapes>,
     /// All of its alerting rules.
     pub rules: Vec<AlertingRule>,
     /// What is pending or firing of alerts that name a host or carry a `remediate`
@@ -88,13 +89,33 @@ pub struct Prometheus {
     pub active: Vec<ActiveAlert>,
 }
 
-/// The last scrape of one target.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scrape {
-    /// Whether it succeeded.
-    pub up: bool,
-    /// When, by that Prometheus's clock.
-    pub at: Timestamp,
+/// The last scrapes of one host's targets; there is at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scrapes {
+    /// Whether any of them succeeded.
+    pub any_up: bool,
+    /// Whether all of them did.
+    pub all_up: bool,
+    /// When the oldest of them was, by that Prometheus's clock.
+    pub oldest: Timestamp,
+}
+
+impl Scrapes {
+    /// Those of a host that has one target.
+    #[must_use]
+    pub fn one(up: bool, at: Timestamp) -> Self {
+        Self { any_up: up, all_up: up, oldest: at }
+    }
+
+    /// Those of more targets of the host.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            any_up: self.any_up || other.any_up,
+            all_up: self.all_up && other.all_up,
+            oldest: self.oldest.min(other.oldest),
+        }
+    }
 }
 
 /// One alerting rule of a Prometheus.
@@ -142,9 +163,9 @@ pub struct Agent {
     /// The name it registered with, verbatim.
     pub hostname: String,
     /// The address of its `pid`; recovered agents have none.
-    pub ip: Option<String>,
+    pub ip: Option<IpAddr>,
     /// Its attributes, as text.
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: LiteMap<String, String>,
     /// Whether the master may offer its resources.
     pub active: bool,
     /// Whether a person or an automaton took it out by a Mesos call. No decision rests on

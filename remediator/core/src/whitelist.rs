@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn agent() -> AgentRecord {
-        AgentRecord { id: "a1".into(), ip: None, attributes: BTreeMap::new() }
+        AgentRecord { id: "a1".into(), ip: None, attributes: Default::default() }
     }
 
     /// A host that automation has taken off.

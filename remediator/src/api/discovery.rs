@@ -4,7 +4,7 @@
 //! not loaded the answer is 503, since Prometheus keeps its targets then and
 //! would drop them at an empty list.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use axum::{Json, extract::State};
 use satellite_core::document::{HostDocument, ListingState};
@@ -45,7 +45,7 @@ pub(super) async fn exporters(State(app): State<App>) -> Result<Json<Vec<TargetG
         let hosts = documents.hosts.iter().filter(|(_, it)| it.listing.state == wanted);
         for (host, document) in hosts {
             for agent in &document.agents {
-                let Some(ip) = &agent.ip else { continue };
+                let Some(ip) = agent.ip else { continue };
                 let node = nodes.entry(bracketed(ip)).or_default();
                 if !node.agent {
                     node.agent = true;
@@ -98,6 +98,9 @@ fn address(master: &Url) -> String {
     master.host_str().unwrap_or_default().to_owned()
 }
 
-fn bracketed(ip: &str) -> String {
-    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
+fn bracketed(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
 }

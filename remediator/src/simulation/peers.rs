@@ -8,12 +8,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     time::Duration,
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
 use satellite_core::{
-    facts::{self, ActiveAlert, AlertingRule, Answer, Mesos, Scrape, Suppression},
+    facts::{self, ActiveAlert, AlertingRule, Answer, Mesos, Scrapes, Suppression},
     matcher::Labels,
 };
 use url::Url;
@@ -338,8 +339,7 @@ impl World {
         }
         let up = self.hosts.iter().zip(&it.scrapes).filter_map(|(host, sample)| {
             let sample = (*sample)?;
-            let scrape = Scrape { up: sample.up, at: instant(sample.at) };
-            Some((host.name.to_string(), vec![scrape]))
+            Some((host.name.to_string(), Scrapes::one(sample.up, instant(sample.at))))
         });
         let rules = RULES.map(|rule| AlertingRule {
             name: rule.name().into(),
@@ -368,8 +368,8 @@ impl World {
         let agent = |host: &super::world::Host| facts::Agent {
             id: format!("{}-{}", host.name, host.agent_number),
             hostname: host.name.to_string(),
-            ip: (host.agent != Agent::Recovered).then(|| "10.0.0.1".to_owned()),
-            attributes: BTreeMap::from([("rack".to_owned(), host.rack.to_owned())]),
+            ip: (host.agent != Agent::Recovered).then(|| Ipv4Addr::LOCALHOST.into()),
+            attributes: [("rack".to_owned(), host.rack.to_owned())].into_iter().collect(),
             active: host.agent == Agent::Registered,
             deactivated: false,
         };

@@ -31,7 +31,7 @@ pub(super) async fn look(client: &Client, masters: &[Url]) -> Result<Mesos, Meso
     let registered = agents.registered.into_iter().map(|agent| Agent {
         id: agent.id,
         hostname: agent.hostname,
-        ip: agent.ip.map(|ip| ip.to_string()),
+        ip: agent.ip,
         attributes: agent.attributes,
         active: agent.active,
         deactivated: agent.deactivated,

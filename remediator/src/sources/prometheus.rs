@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use satellite_core::{
-    facts::{ActiveAlert, AlertingRule, Prometheus, Scrape},
+    facts::{ActiveAlert, AlertingRule, Prometheus, Scrapes},
     matcher::Labels,
     policy::is_remediated,
 };
@@ -173,10 +173,10 @@ fn open<T: DeserializeOwned>(path: &'static str, response: &Response) -> Result<
     envelope.data.map_or_else(|| unusable("answered without data".into()), Ok)
 }
 
-type Scrapes = BTreeMap<String, Vec<Scrape>>;
+type ByHost = BTreeMap<String, Scrapes>;
 
-fn scrapes_of(vector: &Vector, host_label: &str) -> Result<(Timestamp, Scrapes), String> {
-    let (mut now, mut up) = (None, Scrapes::new());
+fn scrapes_of(vector: &Vector, host_label: &str) -> Result<(Timestamp, ByHost), String> {
+    let (mut now, mut up) = (None, ByHost::new());
     for Sample { metric, value: (evaluated_at, value) } in &vector.result {
         let unreadable = |what: &str| format!("{what} of {metric:?} is not a time");
         let Some(host) = metric.get(host_label) else {
@@ -185,7 +185,8 @@ fn scrapes_of(vector: &Vector, host_label: &str) -> Result<(Timestamp, Scrapes),
         };
         let value: f64 = value.parse().map_err(|_| unreadable("the value"))?;
         let at = instant(value.abs()).ok_or_else(|| unreadable("the value"))?;
-        up.entry(host.clone()).or_default().push(Scrape { up: value > 0.0, at });
+        let scrape = Scrapes::one(value > 0.0, at);
+        up.entry(host.clone()).and_modify(|it| *it = it.and(scrape)).or_insert(scrape);
     }
     now.map(|now| (now, up)).ok_or_else(|| "the answer lacks what was asked for besides up".into())
 }

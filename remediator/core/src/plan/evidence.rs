@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::Round;
 use crate::{
     document::HostDocument,
-    facts::{ActiveAlert, AlertingRule, Prometheus},
+    facts::{ActiveAlert, AlertingRule, Prometheus, Scrapes},
     host::HostName,
     policy::{Policy, is_remediated},
     time::since,
@@ -191,12 +191,11 @@ impl<'a> Round<'a> {
 
 /// When the host was last scraped, if all of its targets are up and fresh.
 fn scraped(answer: &Prometheus, host: &HostName) -> Result<Timestamp, String> {
-    let scrapes = answer.up.get(host.as_str()).map_or(&[][..], Vec::as_slice);
-    if scrapes.iter().any(|scrape| !scrape.up) {
+    let Scrapes { all_up, oldest, .. } =
+        *answer.up.get(host.as_str()).ok_or("does not scrape it")?;
+    if !all_up {
         return Err("could not scrape its exporter".into());
     }
-    let oldest = scrapes.iter().map(|scrape| scrape.at).min();
-    let oldest = oldest.ok_or("does not scrape it")?;
     if since(oldest, answer.now) >= MAX_SCRAPE_AGE {
         return Err(format!("last scraped it at {oldest:.0}"));
     }

@@ -70,9 +70,7 @@ impl Listed<'_, '_> {
             .iter()
             .map(|Entry { agent, .. }| AgentRecord {
                 id: agent.id.clone(),
-                ip: agent.ip.clone().or_else(|| {
-                    known.iter().find(|it| it.id == agent.id).and_then(|it| it.ip.clone())
-                }),
+                ip: agent.ip.or_else(|| known.iter().find(|it| it.id == agent.id)?.ip),
                 attributes: agent.attributes.clone(),
             })
             .collect();

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     document::{HostDocument, Verdict},
-    facts::{Prometheus, Scrape},
+    facts::Prometheus,
     host::HostName,
     time::{later, since},
 };
@@ -310,10 +310,9 @@ impl<'a> Round<'a> {
     /// Hosts that no Prometheus can scrape although one tries.
     fn silent_hosts(&self) -> Vec<HostName> {
         let answers = self.facts.prometheus.values().filter_map(|answer| answer.as_ref().ok());
-        let all_fail = |scrapes: &Vec<Scrape>| scrapes.iter().all(|scrape| !scrape.up);
         let silent = answers.clone().flat_map(|answer| &answer.up).filter(|(host, scrapes)| {
-            let elsewhere = |it: &Prometheus| it.up.get(*host).is_none_or(all_fail);
-            !scrapes.is_empty() && all_fail(scrapes) && answers.clone().all(elsewhere)
+            let elsewhere = |it: &Prometheus| it.up.get(*host).is_none_or(|it| !it.any_up);
+            !scrapes.any_up && answers.clone().all(elsewhere)
         });
         silent.filter_map(|(host, _)| host.parse().ok()).collect()
     }

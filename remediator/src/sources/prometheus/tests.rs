@@ -24,11 +24,9 @@ fn at(text: &str) -> Timestamp {
 async fn the_recorded_scrapes_are_read_to_the_millisecond() {
     let answer = look(ok(UP), ok(RULES_OK)).await.unwrap();
     assert_eq!(answer.now, at("2026-11-22T00:03:45.095Z"));
-    let scrape = |up, text: &str| Scrape { up, at: at(text) };
-    let h1 = vec![scrape(true, "2026-11-22T00:03:44.143Z")];
-    let h2 =
-        vec![scrape(true, "2026-11-22T00:03:44.396Z"), scrape(true, "2026-11-22T00:03:44.197Z")];
-    let h3 = vec![scrape(false, "2026-11-22T00:03:44.434Z")];
+    let h1 = Scrapes::one(true, at("2026-11-22T00:03:44.143Z"));
+    let h2 = Scrapes { any_up: true, all_up: true, oldest: at("2026-11-22T00:03:44.197Z") };
+    let h3 = Scrapes::one(false, at("2026-11-22T00:03:44.434Z"));
     let hosts = [("h1.example", h1), ("h2.example", h2), ("h3.example", h3)];
     assert_eq!(answer.up, hosts.map(|(host, it)| (host.to_owned(), it)).into());
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     State,
-    facts::Scrape,
+    facts::Scrapes,
     plan::{Block, plan},
     policy::{Action, Rule},
     time::earlier,
@@ -197,7 +197,7 @@ fn a_rule_that_was_evaluated_while_the_scrape_was_under_way_has_not_seen_it() {
     let prometheus = facts.prometheus.get_mut("p1").unwrap().as_mut().unwrap();
     let ago = |seconds| earlier(at(world.now), Duration::from_secs(seconds));
     // It began six seconds ago, took five, and what it brought looks well.
-    prometheus.up.insert("h1".into(), vec![Scrape { up: true, at: ago(6) }]);
+    prometheus.up.insert("h1".into(), Scrapes::one(true, ago(6)));
     prometheus.rules.iter_mut().for_each(|rule| rule.evaluated_at = Some(ago(3)));
     let state = State { hosts: &world.hosts, automation: &world.automation };
     let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
@@ -369,7 +369,7 @@ fn i15_a_rule_that_has_stalled_says_nothing_of_now() {
     let mut facts = world.facts();
     let prometheus = facts.prometheus.get_mut("p1").unwrap().as_mut().unwrap();
     prometheus.now = at(world.now + 60);
-    prometheus.up.insert("h1".into(), vec![Scrape { up: true, at: at(world.now + 55) }]);
+    prometheus.up.insert("h1".into(), Scrapes::one(true, at(world.now + 55)));
     prometheus.rules.iter_mut().for_each(|rule| rule.evaluated_at = Some(at(world.now)));
     let state = State { hosts: &world.hosts, automation: &world.automation };
     let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    facts::{self, ActiveAlert, AlertingRule, Scrape, Suppression},
+    facts::{self, ActiveAlert, AlertingRule, Scrapes, Suppression},
     matcher::Labels,
 };
 
@@ -249,7 +249,7 @@ impl Prometheus {
 
     /// What it answers; `None` while it is dead.
     pub(super) fn answer(&self, now: Seconds) -> Option<facts::Prometheus> {
-        let scrape = |it: &Sample| vec![Scrape { up: it.up, at: at(it.at) }];
+        let scrape = |it: &Sample| Scrapes::one(it.up, at(it.at));
         let fresh = self.samples.iter().filter(|(_, it)| now - it.at < LOOKBACK);
         let labelled = |name: &str| self.rules.iter().any(|it| it.name == name && it.labelled);
         let active = self.alerts.iter().filter(|((name, _), it)| {

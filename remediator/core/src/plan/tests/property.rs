@@ -305,12 +305,13 @@ impl Checked {
         let works = mesos.registered.iter().any(|it| it.hostname == host.as_str() && it.active);
         assert!(works, "i15: no agent takes tasks of {}", story());
         let well = facts.prometheus.values().flatten().any(|prometheus| {
-            let fresh =
-                |it: &crate::facts::Scrape| it.up && since(it.at, prometheus.now) < MAX_SCRAPE_AGE;
+            let fresh = |it: &crate::facts::Scrapes| {
+                it.all_up && since(it.oldest, prometheus.now) < MAX_SCRAPE_AGE
+            };
             let complains = |it: &crate::facts::ActiveAlert| {
                 it.labels.get("host").is_some_and(|it| it == host.as_str())
             };
-            prometheus.up.get(host.as_str()).is_some_and(|it| it.iter().all(fresh))
+            prometheus.up.get(host.as_str()).is_some_and(fresh)
                 && !prometheus.active.iter().any(complains)
                 && prometheus.rules.iter().all(|it| it.failure.is_none())
         });

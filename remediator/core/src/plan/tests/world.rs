@@ -6,7 +6,7 @@
 //! The world does what the shell does around the core: it gathers the facts,
 //! writes the documents of a plan, in their stored form, and keeps the memory.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use super::peers::{
     Agent, Alertmanager, Cluster, Node, Prometheus, RESEND_DELAY, Seconds, at, labels,
@@ -235,8 +235,8 @@ impl World {
             let agents = nodes.map(|(host, node)| facts::Agent {
                 id: format!("agent-{}-of-{host}", node.reinstalls),
                 hostname: host.clone(),
-                ip: (node.agent != Agent::Recovered).then(|| "127.0.0.1".to_owned()),
-                attributes: BTreeMap::from([("rack".into(), rack(host))]),
+                ip: (node.agent != Agent::Recovered).then(|| Ipv4Addr::LOCALHOST.into()),
+                attributes: [("rack".to_owned(), rack(host))].into_iter().collect(),
                 active: node.agent == Agent::Registered,
                 deactivated: false,
             });
