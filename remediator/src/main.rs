@@ -8,6 +8,10 @@ use satellite_toolkit::{
     logging,
 };
 
+/// Rounds over tens of thousands of hosts make and drop very many small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match parse_args::<Args>() {
         Ok(args) => {

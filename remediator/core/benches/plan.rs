@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     hint::black_box,
-    net::IpAddr,
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
@@ -27,6 +27,10 @@ use satellite_core::{
     policy::{Action, MaxOff, MinHosts, NewHosts, RelapsePolicy, Rule, Share, StormPolicy},
     whitelist,
 };
+
+/// As the daemon has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HOSTS: usize = 50_000;
 /// Every tenth host is sick.
@@ -165,7 +169,7 @@ fn facts(now: Timestamp) -> Facts {
     let agent = |number| Agent {
         id: format!("f2a1f2d5-1e8c-4b6e-9f57-0c6fd0a3d7c4-S{number}"),
         hostname: host(number),
-        ip: Some(IpAddr::from([10, 0, (number >> 8) as u8, number as u8])),
+        ip: u32::try_from(number).ok().map(|it| Ipv4Addr::from_bits(0x0a00_0000 + it).into()),
         attributes: LiteMap::from_iter([("rack".to_owned(), format!("r{}", number / 40))]),
         active: true,
         deactivated: false,
