@@ -229,6 +229,19 @@ fn i19_clear_for_begins_anew_after_the_clock_was_behind() {
 }
 
 #[test]
+fn i19_clear_for_begins_anew_after_the_machine_was_suspended() {
+    let mut world = about_to_return();
+    world.sicken("h1");
+    world.let_time_pass(300);
+    world.heal("h1");
+    world.let_time_pass(300);
+    // Its monotonic clock has stood still meanwhile.
+    world.started += 600;
+    let took = world.until(600, |world| world.is_on("h1"));
+    assert!(took >= 120, "{took} s");
+}
+
+#[test]
 fn a_stall_is_no_time_in_which_an_alert_has_fired() {
     let mut world = World::of_hosts(4);
     let fires_for = Duration::from_secs(600);
