@@ -142,6 +142,15 @@ mod tests {
     use super::*;
     use crate::document::Cause;
 
+    #[test]
+    fn a_clock_that_shows_what_the_newest_record_says_needs_no_acceptance() {
+        let mut automation = Automation::default();
+        let hosts =
+            BTreeMap::from([("h1".parse().unwrap(), HostDocument::new(Verdict::On, at(0)))]);
+        resume(&mut automation, &hosts, at(0));
+        assert!(automation.accepted_clock.is_none());
+    }
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    peers::{EXPIRY, RESEND_DELAY, Seconds, labels},
+    peers::{EXPIRY, RESEND_DELAY, Seconds, at, labels},
     world::{ROUND, World, assert_blocked},
 };
 use crate::{plan::Block, policy::Action};
@@ -78,6 +78,26 @@ fn an_alert_that_ran_out_is_gone_once_a_watchdog_was_sent_after_its_end() {
     assert!(doubts(&world));
     world.alertmanagers.iter_mut().for_each(|it| it.hears = true);
     world.until(RESEND_DELAY + 120 + 2 * ROUND, |world| world.is_on("h1"));
+}
+
+#[test]
+fn a_watchdog_that_was_sent_in_the_instant_in_which_the_alert_ran_out_proves_nothing() {
+    let mut world = patient(4);
+    let is_just_sent = |world: &World| {
+        let alertmanager = world.facts().alertmanagers.remove("am1").unwrap().unwrap();
+        alertmanager.alerts.iter().any(|it| it.updated_at == at(world.now))
+    };
+    while !is_just_sent(&world) {
+        world.let_time_pass(5);
+    }
+    for url in ["am1", "am2"] {
+        world.tell_only(url, "DiskFull", "h1");
+    }
+    world.decide();
+    assert!(world.is_off("h1"));
+    world.pass(EXPIRY + 45);
+    assert!(doubts(&world), "{}", world.tell());
+    world.until(RESEND_DELAY + 120, |world| world.is_on("h1"));
 }
 
 #[test]

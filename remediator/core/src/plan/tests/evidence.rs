@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     State,
-    facts::Scrapes,
+    facts::{ActiveAlert, Scrapes},
     plan::{Block, plan},
     policy::{Action, Rule},
     time::earlier,
@@ -155,6 +155,50 @@ fn i15_an_alert_that_is_pending_stops_giving_back() {
     world.pass(1800);
     assert!(world.is_off("h1"));
     assert_eq!(lacks(&world), "p1 has HostCheckFailed pending");
+}
+
+#[test]
+fn i15_a_complaint_is_found_among_those_of_other_hosts() {
+    let mut world = World::of_hosts(4);
+    world.add_node("h0");
+    world.pass(60);
+    world.lose("h1");
+    world.prometheus[0].rule("HostCheckFailed").waits = 7200;
+    world.sicken("h0");
+    world.heal("h1");
+    world.pass(30);
+    world.sicken("h1");
+    world.pass(1800);
+    assert_eq!(lacks(&world), "p1 has HostCheckFailed pending");
+}
+
+#[test]
+fn i15_a_complaint_counts_by_its_label_or_by_a_rule_of_the_policy() {
+    let by_label = [("alertname", "Rebooting"), ("remediate", "later")];
+    let by_rule = [("alertname", "DiskFull"), ("remediate", "")];
+    for labels in [by_label, by_rule] {
+        let mut world = only_evidence_is_missing(|_| {});
+        world.policy.rules.push(Rule {
+            name: "disk".into(),
+            matchers: r#"alertname="DiskFull""#.parse().unwrap(),
+            action: world.policy.rules[0].action.clone(),
+        });
+        world.let_time_pass(ROUND);
+        while world.plan_now().changes.is_empty() {
+            world.round(0);
+            world.let_time_pass(ROUND);
+        }
+        let mut facts = world.facts();
+        let labels = labels.into_iter().chain([("host", "h1")]);
+        facts.prometheus.get_mut("p1").unwrap().as_mut().unwrap().active.push(ActiveAlert {
+            labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            firing: false,
+            value: "1".into(),
+        });
+        let state = State { hosts: &world.hosts, automation: &world.automation };
+        let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
+        assert!(plan.changes.is_empty(), "{:?}", plan.changes);
+    }
 }
 
 #[test]

@@ -127,6 +127,16 @@ fn after_max_hold_it_blocks_no_more_and_says_so() {
 }
 
 #[test]
+fn a_gap_between_rounds_does_not_make_a_hold_last_longer() {
+    let mut world = World::of_hosts(4);
+    world.cluster.losing_tasks = true;
+    world.pass(300);
+    world.let_time_pass(400);
+    world.decide();
+    assert_eq!(holds(&world), [("TasksLost", false)]);
+}
+
+#[test]
 fn a_hold_that_begins_anew_has_its_whole_max_hold_again() {
     let mut world = World::of_hosts(4);
     world.cluster.losing_tasks = true;
