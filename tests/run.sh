@@ -103,7 +103,7 @@ test_parts() {
   part 'alert rules' alerts/check.sh
   part 'build' cargo build --workspace --bins
   part 'unit tests' cargo test --workspace -- --skip no_seed_breaks_an_invariant
-  part 'simulation, 1000 seeds' simulation
+  part 'simulation, 2500 seeds' simulation
   part 'Alertmanager at its worst' cargo test --workspace --test alertmanager_lab
   part 'real cluster' cargo test --workspace --test real_cluster
 }

@@ -42,7 +42,7 @@ use self::{
 };
 
 /// Seeds that every change has to survive.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 2500;
 
 const CONFIG: &str = r#"
 listen: 127.0.0.1:5001
