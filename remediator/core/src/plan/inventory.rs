@@ -22,7 +22,7 @@ use crate::{
 /// fail-over (`--agent_reregister_timeout`, at least 10 minutes).
 const ADOPTION: Duration = Duration::from_secs(600);
 
-/// The agents of one host name, registered ones first.
+/// The agents of one host name.
 struct Listed<'a, 'b>(&'b [Entry<'a>]);
 
 /// One agent of the leading master's list.

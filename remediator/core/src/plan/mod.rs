@@ -71,7 +71,7 @@ pub struct Memory {
     /// The rounds since which everything below has been watched without a break.
     watch: Option<watching::Watch>,
     /// When it began, by this process's clock, what the documents tell of by another.
-    begun: BTreeMap<(watching::Begun, Timestamp), watching::Moment>,
+    begun: BTreeMap<(watching::Begun, Timestamp), Option<watching::Moment>>,
     /// Since when each source has been blind.
     blind_since: BTreeMap<String, Timestamp>,
     /// What was watched of each alert that shows or whose absence matters.

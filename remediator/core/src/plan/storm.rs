@@ -18,13 +18,13 @@ use jiff::Timestamp;
 use super::{
     Block, Known, Round,
     sightings::{OfHost, Sighting, Sightings},
-    watching::{Begun, Moment},
+    watching::{Begun, Moment, longest_gap, passed},
 };
 use crate::{
     document::{HostDocument, Verdict},
     facts::Prometheus,
     host::HostName,
-    time::{later, since},
+    time::{Now, later, since},
 };
 
 /// A storm is over only below this part of its threshold.
@@ -66,8 +66,11 @@ pub(super) struct Seen {
 /// One host that is sick, or was lately.
 #[derive(Debug, Clone, PartialEq)]
 struct Sickness {
-    /// When it fell sick; `None`: it was silent already when this process first looked.
+    /// When it fell sick; `None`: it was silent already when this process first looked, or
+    /// looked again.
     fell: Option<Moment>,
+    /// When it was last seen to be sick.
+    seen: Now,
     /// Whether it is only that nobody can scrape it.
     is_silence: bool,
     /// Whether it still is.
@@ -101,8 +104,8 @@ impl<'a> Round<'a> {
         let calm_in = self.calm_in();
         let is_calm = calm_in.is_zero() && still_sick * STILL_SICK_DIVISOR < threshold;
         let dismissed = self.automation.storm_dismissed;
-        let dismissed =
-            dismissed.map(|said| Moment::ago(self.age_of(Begun::Dismissal, said), self.now));
+        let dismissed = dismissed.and_then(|said| self.age_of_dismissal(said));
+        let dismissed = dismissed.map(|age| Moment::ago(age, self.now));
         let mut began_it = BTreeSet::new();
         if self.automation.storm_since.is_none() {
             began_it = self.fell_together(dismissed);
@@ -149,7 +152,7 @@ impl<'a> Round<'a> {
         for (host, former) in self.sick_no_more() {
             sick.entry(host).or_insert(former);
         }
-        if self.former_memory.last_round.is_none() {
+        if self.is_first_look() {
             for (host, sickness) in self.went_off_before(special) {
                 sick.entry(host).or_insert(sickness);
             }
@@ -164,16 +167,18 @@ impl<'a> Round<'a> {
         // By the clock of who shows it: ours may be wrong by hours.
         let age = shown.map(|it| since(it.alert.starts_at, it.seen)).max()?;
         let fell = Moment::ago(age, self.now);
-        let former = self.was_sick(&known.host).filter(|_| !self.began_unwatched(age));
+        let former = self.was_sick(&known.host);
+        let same = former.filter(|it| self.is_the_same(it, age));
         let document = self.document_of(known);
         let is_concerned = document.verdict() == Verdict::On || is_off_by_alert(document);
         let takes_part = former.is_some() || (is_concerned && self.is_in_inventory(document));
         takes_part.then(|| Sickness {
-            fell: former.and_then(|former| former.fell).map_or(Some(fell), |it| Some(it.min(fell))),
+            fell: same.and_then(|same| same.fell).map_or(Some(fell), |it| Some(it.min(fell))),
+            seen: self.now,
             is_silence: false,
             lasts: true,
             in_storm: former.is_some_and(|former| former.in_storm),
-            is_spent: former.is_some_and(|former| former.is_spent),
+            is_spent: same.is_some_and(|same| same.is_spent),
         })
     }
 
@@ -181,31 +186,41 @@ impl<'a> Round<'a> {
     /// whose alert a person has silenced does not: somebody knows of it.
     fn sick_by_silence(&self, known: &Known<'a>, shown: &[Sighting<'a>]) -> Option<Sickness> {
         let former = self.was_sick(&known.host);
+        // How old a silence is nobody tells.
+        let same = former.filter(|it| self.is_the_same(it, Duration::ZERO));
         let takes_part = former.is_some() || self.could_go(known);
         let is_known_of = shown.iter().any(Sighting::is_suppressed);
         (takes_part && !is_known_of).then(|| Sickness {
-            fell: match former {
-                Some(former) => former.fell,
-                // Since when it has been silent was for another process to see.
-                None if !self.former_memory.storm.has_scrapes => None,
+            fell: match same {
+                Some(same) => same.fell,
+                // Since when it has been silent was for another process to see, or nobody.
+                None if former.is_some() || !self.former_memory.storm.has_scrapes => None,
                 None => Some(Moment::ago(Duration::ZERO, self.now)),
             },
+            seen: self.now,
             is_silence: true,
             lasts: true,
             in_storm: former.is_some_and(|former| former.in_storm),
-            is_spent: former.is_some_and(|former| former.is_spent),
+            is_spent: same.is_some_and(|same| same.is_spent),
         })
     }
 
-    /// Those of the last round who are not seen to be sick any more. What nobody scrapes
-    /// stays as it was while a Prometheus does not answer.
+    /// Whether a host that was sick is so still, and not for another time: its alert, if it
+    /// has one, began so long ago. Between two looks that are near each other nothing ends.
+    fn is_the_same(&self, former: &Sickness, age: Duration) -> bool {
+        let unseen_for = passed(former.seen, self.now);
+        unseen_for <= longest_gap(self.policy) || unseen_for <= age
+    }
+
+    /// Those of the last round who are not seen to be sick any more; they stay so while not
+    /// all is seen that would tell.
     fn sick_no_more(&self) -> Vec<(HostName, Sickness)> {
-        let blind = self.witnesses.len() < self.facts.prometheus.len();
         let in_storm = self.automation.storm_since.is_some();
         let within = self.policy.storm.within;
         let fell_lately = |it: &Sickness| it.fell.is_some_and(|it| it.age(self.now) < within);
         let former = self.former_memory.storm.sick.iter().map(|(host, former)| {
-            let lasts = former.lasts && former.is_silence && blind;
+            let is_unseen = if former.is_silence { self.is_unscraped() } else { self.is_unheard() };
+            let lasts = former.lasts && is_unseen;
             (host.clone(), Sickness { lasts, ..former.clone() })
         });
         let kept = |it: &Sickness| it.lasts || fell_lately(it) || (in_storm && it.in_storm);
@@ -220,6 +235,7 @@ impl<'a> Round<'a> {
             let fell = Some(Moment::ago(since(begun, self.now.wall), self.now));
             let sickness = Sickness {
                 fell,
+                seen: self.now,
                 is_silence: false,
                 lasts: false,
                 in_storm: false,
@@ -228,6 +244,11 @@ impl<'a> Round<'a> {
             is_off_by_alert(document).then(|| (known.host.clone(), sickness))
         };
         special.iter().filter_map(fell).collect()
+    }
+
+    /// Whether this process has not judged anything yet.
+    fn is_first_look(&self) -> bool {
+        self.former_memory.watch.is_none()
     }
 
     fn was_sick(&self, host: &HostName) -> Option<&Sickness> {
@@ -243,11 +264,20 @@ impl<'a> Round<'a> {
     /// may well be what cuts the way to those who would tell.
     fn note_sight(&mut self) -> bool {
         let former = &self.former_memory.storm;
-        let unseen = self.witnesses.len() < self.facts.prometheus.len()
-            || self.peers.values().any(|peer| peer.believed().is_err());
+        let unseen = self.is_unscraped() || self.is_unheard();
         self.memory.storm.unseen = if unseen { Some(self.now.uptime) } else { former.unseen };
         self.memory.storm.has_scrapes = former.has_scrapes || !self.witnesses.is_empty();
         unseen
+    }
+
+    /// Whether some host may be silent unseen.
+    fn is_unscraped(&self) -> bool {
+        self.witnesses.len() < self.facts.prometheus.len()
+    }
+
+    /// Whether some alert may fire unseen.
+    fn is_unheard(&self) -> bool {
+        self.peers.values().any(|peer| peer.believed().is_err())
     }
 
     /// How long nobody may fall sick any more before it is calm.
@@ -255,7 +285,8 @@ impl<'a> Round<'a> {
         let seen = &self.memory.storm;
         let last = seen.sick.values().filter_map(|it| it.fell).max();
         let quiet = last.map_or(Duration::MAX, |last| last.age(self.now));
-        let seen_for = self.now.uptime.saturating_sub(seen.unseen.unwrap_or_default());
+        let seen_since = seen.unseen.unwrap_or_default().max(self.watch.since);
+        let seen_for = self.now.uptime.saturating_sub(seen_since);
         self.policy.storm.calm.saturating_sub(quiet.min(seen_for))
     }
 
@@ -285,7 +316,7 @@ impl<'a> Round<'a> {
     fn note_members(&mut self, began_it: &BTreeSet<HostName>) {
         let since = self.automation.storm_since;
         let age = since.map(|since| self.age_of(Begun::Storm, since));
-        let is_first = self.former_memory.last_round.is_none();
+        let is_first = self.is_first_look();
         for (host, sickness) in &mut self.memory.storm.sick {
             let Some(age) = age else {
                 sickness.is_spent |= std::mem::take(&mut sickness.in_storm);

@@ -22,6 +22,9 @@ use crate::{
 /// this one may have come and run out unseen; the fourth is for clocks that differ.
 const UNSEEN_RESENDS: u32 = 3;
 
+/// Clocks that are further apart are not just a little off.
+const WRONG_CLOCK: Duration = Duration::from_secs(30);
+
 /// How far apart rounds may be of which the later one relies on what the earlier one saw.
 #[must_use]
 pub fn longest_gap(policy: &Policy) -> Duration {
@@ -33,8 +36,6 @@ pub fn longest_gap(policy: &Policy) -> Duration {
 pub(super) struct Watch {
     /// When, by uptime, it began.
     pub(super) since: Duration,
-    /// For how long before it nobody watched; zero at the first.
-    gap: Duration,
     /// The last of the rounds.
     last: Now,
 }
@@ -58,6 +59,12 @@ impl Moment {
     pub(super) fn after(self, earlier: Self) -> Duration {
         Duration::try_from(self.0 - earlier.0).unwrap_or(Duration::ZERO)
     }
+}
+
+/// How much time has passed at the most: the monotonic clock stands still while the machine
+/// is suspended, and the other one may be set.
+pub(super) fn passed(from: Now, to: Now) -> Duration {
+    to.uptime.saturating_sub(from.uptime).max(since(from.wall, to.wall))
 }
 
 /// No wait is longer than a century, and none is cut that anybody could see the end of.
@@ -87,16 +94,9 @@ impl Memory {
     /// What of it a round may rely on, and since when that has been watched.
     pub(super) fn to_rely_on(&self, policy: &Policy, now: Now) -> (Cow<'_, Self>, Watch) {
         let longest = longest_gap(policy);
-        // The monotonic clock stands still while the machine is suspended.
-        let passed = self.watch.map(|Watch { last, .. }| {
-            now.uptime.saturating_sub(last.uptime).max(since(last.wall, now.wall))
-        });
-        match self.watch.filter(|_| passed <= Some(longest)) {
+        match self.watch.filter(|watch| passed(watch.last, now) <= longest) {
             Some(watch) => (Cow::Borrowed(self), Watch { last: now, ..watch }),
-            None => {
-                let gap = passed.unwrap_or_default();
-                (Cow::Owned(self.interrupted()), Watch { since: now.uptime, gap, last: now })
-            }
+            None => (Cow::Owned(self.interrupted()), Watch { since: now.uptime, last: now }),
         }
     }
 
@@ -115,12 +115,6 @@ impl Memory {
 }
 
 impl Round<'_> {
-    /// Whether what is so old began when nobody watched. It may be there for the second
-    /// time then, having ended meanwhile.
-    pub(super) fn began_unwatched(&self, age: Duration) -> bool {
-        self.watch.since == self.now.uptime && age < self.watch.gap
-    }
-
     /// Puts on the monotonic clock when all began that the documents tell of and that a
     /// time will end. Done in every round, so that a jump of the wall clock finds it there.
     pub(super) fn note_begun(&mut self) {
@@ -141,49 +135,63 @@ impl Round<'_> {
             events.chain(is_unlisted.then(|| (Begun::Unlisted(host.clone()), since)))
         });
         let began = |key: (Begun, Timestamp)| {
-            let former = self.former_memory.begun.get(&key).copied();
-            let began =
-                former.unwrap_or_else(|| Moment::ago(self.first_age(&key.0, key.1), self.now));
-            (key, began)
+            let age = match self.former_memory.begun.get(&key) {
+                Some(&Some(began)) => return (key, Some(began)),
+                Some(None) => self.age_of_before(&key.0, key.1),
+                None => self.first_age(&key.0, key.1),
+            };
+            (key, age.map(|age| Moment::ago(age, self.now)))
         };
         self.memory.begun = single.chain(offs).chain(of_hosts).map(began).collect();
     }
 
     /// How long ago, by the monotonic clock, something began of which a document says
-    /// when, by the wall clock; zero where that was in this round.
+    /// when, by the wall clock; zero where that was in this round, or nobody can tell yet.
     pub(super) fn age_of(&self, what: Begun, said: Timestamp) -> Duration {
-        self.memory.begun.get(&(what, said)).map_or(Duration::ZERO, |began| began.age(self.now))
+        let began = self.memory.begun.get(&(what, said)).copied().flatten();
+        began.map_or(Duration::ZERO, |began| began.age(self.now))
     }
 
-    /// The greatest age of what an earlier process has heard, by our clock and those of the
-    /// Alertmanagers: ours may have been set back while no process was there to see it, and
-    /// nothing younger be on record. What lies ahead of a clock is of one that was wrong.
-    fn greatest_age(&self, said: Timestamp) -> Duration {
-        let answers = self.facts.alertmanagers.values().filter_map(|answer| answer.as_ref().ok());
-        let is_ahead = |clock: Timestamp| said > later(clock, CLOCK_TOLERANCE);
-        let age = |clock| if is_ahead(clock) { Duration::MAX } else { since(said, clock) };
-        let by_peers = answers.map(|answer| age(answer.now)).max().unwrap_or(Duration::MAX);
-        by_peers.max(age(self.now.wall))
+    /// How long ago, at the most, a person said that a storm is over; `None`: nobody can
+    /// tell yet. Who falls sick while the machine is suspended does so by other clocks.
+    pub(super) fn age_of_dismissal(&self, said: Timestamp) -> Option<Duration> {
+        let began = self.memory.begun.get(&(Begun::Dismissal, said)).copied().flatten()?;
+        Some(began.age(self.now).max(since(said, self.now.wall)))
     }
 
-    /// The age of what no round has seen yet. It has begun since the last one; where the
-    /// clock has jumped since then, it cannot tell when, and a wait becomes rather too
-    /// long, and a storm is rather not dismissed.
-    fn first_age(&self, what: &Begun, said: Timestamp) -> Duration {
-        let by_clock = since(said, self.now.wall);
+    /// The age of what no round has seen yet; `None`: nobody can tell yet. Where it has
+    /// begun since the last round and the clock has jumped meanwhile, a wait becomes rather
+    /// too long, and a storm is rather not dismissed.
+    fn first_age(&self, what: &Begun, said: Timestamp) -> Option<Duration> {
         let Some(last) = self.former_memory.last_round else {
-            return match what {
-                Begun::Dismissal => self.greatest_age(said),
-                _ => by_clock,
-            };
+            return self.age_of_before(what, said);
         };
         let passed = self.now.uptime.saturating_sub(last.uptime);
         let by_wall = self.now.wall.duration_since(last.wall);
         let has_jumped = (by_wall - signed(passed)).unsigned_abs() > CLOCK_TOLERANCE;
-        match what {
-            _ if !has_jumped => by_clock,
+        Some(match what {
+            _ if !has_jumped => since(said, self.now.wall),
             Begun::Dismissal => passed,
             _ => Duration::ZERO,
+        })
+    }
+
+    /// The age of what began before this process; `None`: nobody can tell yet. Our clock may
+    /// have been set while no process was there to see it, and nothing younger be on record:
+    /// where hosts could go for it that should not, the Alertmanagers' clocks are asked, too.
+    fn age_of_before(&self, what: &Begun, said: Timestamp) -> Option<Duration> {
+        let answers = self.facts.alertmanagers.values().filter_map(|answer| answer.as_ref().ok());
+        let clocks = answers.map(|answer| answer.now);
+        let by_ours = since(said, self.now.wall);
+        match what {
+            Begun::Off => clocks.map(|clock| since(said, clock)).min().map(|age| age.min(by_ours)),
+            Begun::Dismissal => {
+                // What lies ahead of a clock is of one that was wrong.
+                let is_ahead = |clock| said > later(clock, WRONG_CLOCK);
+                let age = |clock| if is_ahead(clock) { Duration::MAX } else { since(said, clock) };
+                clocks.map(age).max().map(|greatest| greatest.max(age(self.now.wall)))
+            }
+            _ => Some(by_ours),
         }
     }
 }

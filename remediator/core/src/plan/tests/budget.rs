@@ -209,6 +209,25 @@ fn i2_the_hourly_rate_holds_over_restarts() {
 }
 
 #[test]
+fn i2_the_hourly_rate_holds_over_a_restart_with_a_clock_that_is_ahead() {
+    for alertmanagers_answer in [true, false] {
+        let mut world = World::of_hosts(10);
+        world.policy.max_off_per_hour = 2;
+        world.sicken("h1");
+        world.sicken("h2");
+        world.pass(SOON);
+        world.sicken("h3");
+        world.clock_error = 7200;
+        world.alertmanagers.iter_mut().for_each(|it| it.answers = alertmanagers_answer);
+        world.restart();
+        world.round(ROUND);
+        world.alertmanagers.iter_mut().for_each(|it| it.answers = true);
+        world.pass(600);
+        assert_eq!(world.hosts_off(), ["h1", "h2"]);
+    }
+}
+
+#[test]
 fn i2_hosts_that_came_back_within_the_hour_still_count() {
     let mut world = World::of_hosts(10);
     world.policy.max_off_per_hour = 1;

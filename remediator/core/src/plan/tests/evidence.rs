@@ -183,11 +183,15 @@ fn i15_a_complaint_counts_by_its_label_or_by_a_rule_of_the_policy() {
             matchers: r#"alertname="DiskFull""#.parse().unwrap(),
             action: world.policy.rules[0].action.clone(),
         });
-        world.let_time_pass(ROUND);
-        while world.plan_now().changes.is_empty() {
-            world.round(0);
+        let is_ready = |world: &World| !world.plan_now().changes.is_empty();
+        for _ in 0..100 {
             world.let_time_pass(ROUND);
+            if is_ready(&world) {
+                break;
+            }
+            world.decide();
         }
+        assert!(is_ready(&world), "{}", world.tell());
         let mut facts = world.facts();
         let labels = labels.into_iter().chain([("host", "h1")]);
         facts.prometheus.get_mut("p1").unwrap().as_mut().unwrap().active.push(ActiveAlert {
