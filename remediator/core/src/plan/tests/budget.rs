@@ -148,6 +148,7 @@ fn i1_new_hosts_that_wait_for_a_person_count() {
 fn i1_a_candidate_that_is_unreachable_itself_is_not_counted_twice() {
     let mut world = World::of_hosts(4);
     world.policy.max_off.count = 1;
+    world.policy.per_attribute.insert("rack".into(), 1);
     world.node("h1").agent = Agent::Lost;
     world.sicken("h1");
     world.until(SOON, |world| world.is_off("h1"));
@@ -306,6 +307,7 @@ fn hosts_that_were_lost_long_ago_are_no_part_of_the_budget() {
     let mut world = World::of_hosts(4);
     world.policy.retire_after = Duration::from_secs(300);
     world.policy.max_off.count = 1;
+    world.policy.per_attribute.insert("rack".into(), 1);
     world.node("h1").agent = Agent::Lost;
     world.sicken("h2");
     world.pass(240);

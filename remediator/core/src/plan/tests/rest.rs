@@ -118,9 +118,38 @@ fn a_person_accepts_a_clock_that_is_behind_the_records() {
     assert!(world.is_blind("clock") && world.is_on("h1"));
     world.resume();
     world.until(120, |world| world.is_off("h1"));
+    world.pass(120);
+    assert!(!world.is_blind("clock"));
     world.clock_error = -1800;
     world.pass(60);
     assert!(world.is_blind("clock"), "one that is set back again is noticed");
+}
+
+#[test]
+fn a_clock_that_was_accepted_and_has_caught_up_is_a_clock_like_any_other() {
+    let mut world = World::of_hosts(4);
+    world.clock_error = 600;
+    world.node("h4").agent = Agent::Lost;
+    world.round(ROUND);
+    world.clock_error = 0;
+    world.round(ROUND);
+    world.resume();
+    world.pass(300);
+    assert!(world.automation.accepted_clock.is_some());
+    world.pass(330);
+    assert!(world.automation.accepted_clock.is_none());
+}
+
+#[test]
+fn i6_what_was_said_just_before_a_clock_that_was_behind_is_set_right_lasts_as_long_as_it_says() {
+    let mut world = World::of_hosts(4);
+    world.clock_error = -3600;
+    world.pass(60);
+    assert!(world.is_blind("clock"));
+    world.say("h1", Verdict::Off, Some(1800));
+    world.clock_error = 0;
+    world.pass(1500);
+    assert!(world.is_off("h1"), "{}", world.tell());
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::{
     manual, plan,
     plan::Block,
     policy::{Action, MaxOff, MinHosts, NewHosts, RelapsePolicy, Rule, StormPolicy},
+    time::later,
 };
 
 /// How often the remediator makes a round.
@@ -356,7 +357,7 @@ impl World {
             state,
             reason: "disk swap".into(),
             author: "ops".into(),
-            time: at(self.now),
+            time: self.clock().wall,
             ttl: ttl.map(Duration::from_secs),
         };
         let document = self.hosts.get_mut(host).unwrap();
@@ -366,7 +367,8 @@ impl World {
 
     /// A person pauses automation.
     pub(super) fn pause(&mut self, all: bool, ttl: Seconds) {
-        let (since, until) = (at(self.now), at(self.now + ttl));
+        let since = self.clock().wall;
+        let until = later(since, Duration::from_secs(ttl));
         let (by, reason) = ("ops".into(), "switch swap".into());
         self.automation.pause = Some(Pause { all, since, until, by, reason });
     }
@@ -378,8 +380,9 @@ impl World {
     }
 
     pub(super) fn take_back(&mut self, host: &str, id: &str) {
+        let now = self.clock().wall;
         let document = self.hosts.get_mut(host).unwrap();
-        let record = manual::take_back(document, id, "ops", at(self.now)).unwrap();
+        let record = manual::take_back(document, id, "ops", now).unwrap();
         self.journal.push((host.parse().unwrap(), record));
     }
 }
