@@ -92,7 +92,8 @@ impl<'a> Round<'a> {
                 outlook.blocked_by.extend(freezes(shown));
                 outlook.blocked_by.extend(self.pause_block(true).map(|(_, block)| block));
                 outlook.blocked_by.extend(self.unheard_peers());
-                if !self.is_well(host, &without, outlook) || !outlook.blocked_by.is_empty() {
+                self.ask_for_evidence(host, &without, outlook);
+                if !outlook.blocked_by.is_empty() {
                     return;
                 }
             }
@@ -148,12 +149,12 @@ impl<'a> Round<'a> {
         self.judge_causes(host, &document, shown, outlook);
         outlook.blocked_by.extend(freezes(shown));
         self.judge_quiet(host, shown, outlook);
-        let well = self.is_well(host, &document, outlook);
+        self.ask_for_evidence(host, &document, outlook);
         self.judge_min_off(host, &document, outlook);
         if let Some((until, block)) = self.pause_block(true) {
             outlook.wait(until, block);
         }
-        if !well || outlook.blocked_by.len() > blocks_before {
+        if outlook.blocked_by.len() > blocks_before {
             return;
         }
         let names: BTreeSet<&str> =
@@ -218,8 +219,13 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Whether the host could take tasks and somebody says that it is well.
-    fn is_well(&mut self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) -> bool {
+    /// Wants a host that could take tasks, and somebody who says that it is well.
+    fn ask_for_evidence(
+        &mut self,
+        host: &HostName,
+        document: &HostDocument,
+        outlook: &mut Outlook,
+    ) {
         let lack = if let Err(reason) = &self.facts.mesos {
             Some(Block::NoLeader(reason.clone()))
         } else if document.listing.state != ListingState::Registered {
@@ -230,9 +236,7 @@ impl<'a> Round<'a> {
             None
         };
         let says_well = self.says_well(host, document).err().map(Block::NoEvidence);
-        let well = lack.is_none() && says_well.is_none();
         outlook.blocked_by.extend(lack.into_iter().chain(says_well));
-        well
     }
 
     fn judge_min_off(&mut self, host: &HostName, document: &HostDocument, outlook: &mut Outlook) {

@@ -6,7 +6,11 @@ use super::{
     peers::{at, labels},
     world::{ROUND, World, assert_blocked},
 };
-use crate::{facts::Suppression, plan::Block, policy::Action};
+use crate::{
+    facts::Suppression,
+    plan::Block,
+    policy::{Action, Rule},
+};
 
 fn holds(world: &World) -> Vec<(&str, bool)> {
     let holds = world.last_plan().holds.iter();
@@ -134,6 +138,20 @@ fn a_gap_between_rounds_does_not_make_a_hold_last_longer() {
     world.let_time_pass(400);
     world.decide();
     assert_eq!(holds(&world), [("TasksLost", false)]);
+}
+
+#[test]
+fn what_holds_takes_no_host_off_also_when_it_blocks_no_more() {
+    let mut world = World::of_hosts(4);
+    let action = Action::Hold { max_hold: Some(Duration::from_secs(60)) };
+    let matchers = r#"alertname="DiskFull""#.parse().unwrap();
+    world.policy.rules.insert(0, Rule { name: "disk".into(), matchers, action });
+    world.tell_only("am1", "DiskFull", "h1");
+    world.round(ROUND);
+    assert_eq!(holds(&world), [("DiskFull", true)]);
+    world.pass(90);
+    assert_eq!(holds(&world), [("DiskFull", false)]);
+    assert!(world.is_on("h1"));
 }
 
 #[test]

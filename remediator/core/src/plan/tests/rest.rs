@@ -128,7 +128,7 @@ fn a_person_accepts_a_clock_that_is_behind_the_records() {
 #[test]
 fn a_clock_that_was_accepted_and_has_caught_up_is_a_clock_like_any_other() {
     let mut world = World::of_hosts(4);
-    world.clock_error = 600;
+    world.clock_error = 607;
     world.node("h4").agent = Agent::Lost;
     world.round(ROUND);
     world.clock_error = 0;
