@@ -168,7 +168,7 @@ impl<'a> Round<'a> {
         let age = shown.map(|it| since(it.alert.starts_at, it.seen)).max()?;
         let fell = Moment::ago(age, self.now);
         let former = self.was_sick(&known.host);
-        let same = former.filter(|it| self.is_the_same(it, age));
+        let same = former.filter(|it| self.is_the_same(it, Some(age)));
         let document = self.document_of(known);
         let is_concerned = document.verdict() == Verdict::On || is_off_by_alert(document);
         let takes_part = former.is_some() || (is_concerned && self.is_in_inventory(document));
@@ -186,8 +186,7 @@ impl<'a> Round<'a> {
     /// whose alert a person has silenced does not: somebody knows of it.
     fn sick_by_silence(&self, known: &Known<'a>, shown: &[Sighting<'a>]) -> Option<Sickness> {
         let former = self.was_sick(&known.host);
-        // How old a silence is nobody tells.
-        let same = former.filter(|it| self.is_the_same(it, Duration::ZERO));
+        let same = former.filter(|it| self.is_the_same(it, None));
         let takes_part = former.is_some() || self.could_go(known);
         let is_known_of = shown.iter().any(Sighting::is_suppressed);
         (takes_part && !is_known_of).then(|| Sickness {
@@ -205,11 +204,17 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Whether a host that was sick is so still, and not for another time: its alert, if it
-    /// has one, began so long ago. Between two looks that are near each other nothing ends.
-    fn is_the_same(&self, former: &Sickness, age: Duration) -> bool {
+    /// Whether a host that was sick is so still, and not for another time. Its alert, if it
+    /// has one, began so long ago; that tells most where not every round has seen it.
+    fn is_the_same(&self, former: &Sickness, age: Option<Duration>) -> bool {
         let unseen_for = passed(former.seen, self.now);
-        unseen_for <= longest_gap(self.policy) || unseen_for <= age
+        let is_near = unseen_for <= longest_gap(self.policy);
+        let is_next = self.former_memory.last_round == Some(former.seen);
+        match age {
+            Some(age) if former.is_silence || is_next => is_near || unseen_for <= age,
+            Some(age) => unseen_for <= age,
+            None => is_near,
+        }
     }
 
     /// Those of the last round who are not seen to be sick any more; they stay so while not

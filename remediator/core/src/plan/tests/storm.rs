@@ -314,6 +314,23 @@ fn i3_hosts_that_fell_silent_once_more_while_nobody_watched_are_a_storm_when_an_
 }
 
 #[test]
+fn i3_a_host_that_falls_sick_once_more_while_not_all_is_heard_does_so_then() {
+    let mut world = ten_hosts();
+    world.policy.max_off.count = 0;
+    world.policy.storm.within = Duration::from_secs(45);
+    world.alertmanager("am2").answers = false;
+    world.sicken("h1");
+    world.pass(30);
+    world.heal("h1");
+    world.pass(45);
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.pass(30);
+    assert!(world.last_plan().storm.since.is_some(), "{}", world.tell());
+}
+
+#[test]
 fn i3_a_storm_of_the_time_when_the_machine_was_suspended_is_not_taken_for_dismissed() {
     let mut world = ten_hosts();
     world.resume();
