@@ -69,6 +69,8 @@ struct Sickness {
     /// When it fell sick; `None`: it was silent already when this process first looked, or
     /// looked again.
     fell: Option<Moment>,
+    /// When the alert by which it is sick began, as the alert says.
+    begun: Option<Timestamp>,
     /// When it was last seen to be sick.
     seen: Now,
     /// Whether it is only that nobody can scrape it.
@@ -165,15 +167,17 @@ impl<'a> Round<'a> {
     fn sick_by_alert(&self, known: &Known<'a>, shown: &[Sighting<'a>]) -> Option<Sickness> {
         let shown = shown.iter().filter(|it| it.rule.is_some() && !it.is_suppressed());
         // By the clock of who shows it: ours may be wrong by hours.
-        let age = shown.map(|it| since(it.alert.starts_at, it.seen)).max()?;
+        let age = shown.clone().map(|it| since(it.alert.starts_at, it.seen)).max()?;
+        let begun = shown.map(|it| it.alert.starts_at).min();
         let fell = Moment::ago(age, self.now);
         let former = self.was_sick(&known.host);
-        let same = former.filter(|it| self.is_the_same(it, Some(age)));
+        let same = former.filter(|it| self.is_the_same(it, begun));
         let document = self.document_of(known);
         let is_concerned = document.verdict() == Verdict::On || is_off_by_alert(document);
         let takes_part = former.is_some() || (is_concerned && self.is_in_inventory(document));
         takes_part.then(|| Sickness {
             fell: same.and_then(|same| same.fell).map_or(Some(fell), |it| Some(it.min(fell))),
+            begun,
             seen: self.now,
             is_silence: false,
             lasts: true,
@@ -196,6 +200,7 @@ impl<'a> Round<'a> {
                 None if former.is_some() || !self.former_memory.storm.has_scrapes => None,
                 None => Some(Moment::ago(Duration::ZERO, self.now)),
             },
+            begun: same.and_then(|same| same.begun),
             seen: self.now,
             is_silence: true,
             lasts: true,
@@ -204,17 +209,14 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Whether a host that was sick is so still, and not for another time. Its alert, if it
-    /// has one, began so long ago; that tells most where not every round has seen it.
-    fn is_the_same(&self, former: &Sickness, age: Option<Duration>) -> bool {
-        let unseen_for = passed(former.seen, self.now);
-        let is_near = unseen_for <= longest_gap(self.policy);
+    /// Whether a host that was sick is so still, and not for another time. Where not every
+    /// round has seen it, the alert tells, if it has one, by when it began.
+    fn is_the_same(&self, former: &Sickness, begun: Option<Timestamp>) -> bool {
+        let is_near = passed(former.seen, self.now) <= longest_gap(self.policy);
         let is_next = self.former_memory.last_round == Some(former.seen);
-        match age {
-            Some(age) if former.is_silence || is_next => is_near || unseen_for <= age,
-            Some(age) => unseen_for <= age,
-            None => is_near,
-        }
+        let Some(begun) = begun else { return is_near };
+        let is_that_alert = former.begun.is_some_and(|former| begun <= former);
+        is_that_alert || (is_near && (is_next || former.is_silence))
     }
 
     /// Those of the last round who are not seen to be sick any more; they stay so while not
@@ -240,6 +242,7 @@ impl<'a> Round<'a> {
             let fell = Some(Moment::ago(since(begun, self.now.wall), self.now));
             let sickness = Sickness {
                 fell,
+                begun: None,
                 seen: self.now,
                 is_silence: false,
                 lasts: false,

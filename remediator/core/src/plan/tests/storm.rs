@@ -15,10 +15,13 @@ fn ten_hosts() -> World {
 #[test]
 fn i3_hosts_that_fall_silent_together_make_a_storm_and_none_goes_off() {
     let mut world = ten_hosts();
+    world.prometheus[0].rule("ExporterSilent").waits = 300;
     for host in ["h1", "h3", "h5", "h7"] {
         world.node(host).silent = true;
     }
-    world.pass(600);
+    world.pass(30);
+    assert!(world.last_plan().storm.since.is_some(), "before any alert fires");
+    world.pass(570);
     assert_eq!(world.hosts_off(), [] as [&str; 0]);
     assert_blocked!(world, "h1", Block::Storm { sick: 4, inventory: 10, enough: 2, .. });
     let shared = BTreeMap::from([(("rack".to_owned(), "r1".to_owned()), 4)]);
@@ -262,6 +265,7 @@ fn dismissed(befall: fn(&mut World, &str)) -> World {
         befall(&mut world, host);
     }
     world.pass(30);
+    assert!(world.last_plan().storm.since.is_some());
     world.resume();
     world.pass(60);
     assert!(world.last_plan().storm.since.is_none());
