@@ -107,6 +107,38 @@ fn i3_a_storm_goes_on_while_half_the_threshold_is_sick() {
 }
 
 #[test]
+fn i3_half_of_the_threshold_is_not_fewer_than_half() {
+    let mut world = ten_hosts();
+    world.policy.storm.threshold = "40%".parse().unwrap();
+    for host in ["h1", "h2", "h3", "h4"] {
+        world.node(host).silent = true;
+    }
+    world.pass(60);
+    world.node("h3").silent = false;
+    world.node("h4").silent = false;
+    world.pass(1800);
+    assert!(world.last_plan().storm.since.is_some());
+    world.node("h2").silent = false;
+    world.until(60, |world| world.last_plan().storm.since.is_none());
+}
+
+#[test]
+fn i3_hosts_that_a_person_has_taken_out_make_no_storm() {
+    let mut world = ten_hosts();
+    for host in ["h1", "h2", "h3"] {
+        world.say(host, Verdict::Off, None);
+    }
+    world.round(ROUND);
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.node("h4").silent = true;
+    world.pass(60);
+    assert!(world.last_plan().storm.since.is_none());
+    assert!(world.is_off("h4"));
+}
+
+#[test]
 fn i3_a_person_ends_a_storm_and_what_was_sick_then_makes_no_new_one() {
     let mut world = ten_hosts();
     for host in ["h1", "h2", "h3"] {
@@ -145,14 +177,17 @@ fn i3_hosts_that_were_sick_long_before_a_restart_make_no_storm() {
 
 #[test]
 fn i3_hosts_whose_alerts_a_person_has_silenced_make_no_storm() {
-    let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
-        world.silence("HostCheckFailed", host);
-        world.sicken(host);
+    for falls_silent in [false, true] {
+        let mut world = ten_hosts();
+        for host in ["h1", "h2", "h3"] {
+            world.silence(if falls_silent { "ExporterSilent" } else { "HostCheckFailed" }, host);
+            world.node(host).silent = falls_silent;
+            world.node(host).sick = !falls_silent;
+        }
+        world.pass(300);
+        world.lose("h4");
+        assert!(world.last_plan().storm.since.is_none());
     }
-    world.pass(300);
-    world.lose("h4");
-    assert!(world.last_plan().storm.since.is_none());
 }
 
 #[test]
