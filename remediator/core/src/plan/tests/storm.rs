@@ -332,12 +332,34 @@ fn i3_hosts_that_have_been_sick_all_the_time_while_nobody_watched_are_none() {
     assert!(world.last_plan().storm.since.is_none());
 }
 
+/// Its alert fires in five minutes.
+fn fall_silent(world: &mut World, host: &str) {
+    world.prometheus[0].rule("ExporterSilent").waits = 300;
+    world.node(host).silent = true;
+}
+
+#[test]
+fn i3_what_begins_anew_between_two_rounds_is_what_it_was() {
+    let mut silent = dismissed(fall_silent);
+    silent.kill_prometheus();
+    silent.round(ROUND);
+    let mut sick = dismissed(World::sicken);
+    for host in ["h1", "h2", "h3"] {
+        silent.tell_only("am1", "ExporterSilent", host);
+        for url in ["am1", "am2"] {
+            sick.resolve_only(url, "HostCheckFailed", host);
+        }
+        sick.let_time_pass(1);
+        sick.tell_only("am1", "HostCheckFailed", host);
+    }
+    for world in [&mut silent, &mut sick] {
+        world.decide();
+        assert!(world.last_plan().storm.since.is_none(), "{}", world.tell());
+    }
+}
+
 #[test]
 fn i3_hosts_that_fell_silent_once_more_while_nobody_watched_are_a_storm_when_an_alert_tells() {
-    let fall_silent = |world: &mut World, host: &str| {
-        world.prometheus[0].rule("ExporterSilent").waits = 300;
-        world.node(host).silent = true;
-    };
     let mut world = dismissed(fall_silent);
     for host in ["h1", "h2", "h3"] {
         world.node(host).silent = false;
