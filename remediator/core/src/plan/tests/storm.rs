@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::world::{ROUND, World, assert_blocked};
-use crate::{document::Verdict, plan::Block};
+use crate::{document::Verdict, host::HostName, plan::Block};
 
 /// Ten hosts, of which three make a storm.
 fn ten_hosts() -> World {
@@ -129,13 +129,14 @@ fn i3_hosts_that_a_person_has_taken_out_make_no_storm() {
         world.say(host, Verdict::Off, None);
     }
     world.round(ROUND);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
-    world.node("h4").silent = true;
+    world.sicken("h1");
+    fall_silent(&mut world, "h2");
+    fall_silent(&mut world, "h3");
+    world.sicken("h4");
+    world.sicken("h5");
     world.pass(60);
     assert!(world.last_plan().storm.since.is_none());
-    assert!(world.is_off("h4"));
+    assert!(world.is_off("h4") && world.is_off("h5"));
 }
 
 #[test]
@@ -249,6 +250,37 @@ fn i3_a_storm_does_not_end_while_prometheus_reaches_no_alertmanager() {
     world.alertmanagers.iter_mut().for_each(|it| it.hears = true);
     world.pass(120);
     assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+#[test]
+fn i3_a_storm_does_not_end_while_a_prometheus_cannot_be_asked() {
+    let mut world = ten_hosts();
+    world.policy.storm.calm = Duration::from_secs(60);
+    for host in ["h1", "h2", "h3"] {
+        fall_silent(&mut world, host);
+    }
+    world.pass(30);
+    world.node("h2").silent = false;
+    world.node("h3").silent = false;
+    world.pass(15);
+    // The Alertmanagers have its Watchdog for some minutes still.
+    world.prometheus[0].alive = false;
+    world.pass(120);
+    assert!(!world.is_blind("alertmanager/am1"));
+    assert!(world.last_plan().storm.since.is_some());
+}
+
+#[test]
+fn who_was_sick_long_before_takes_no_part_in_a_storm() {
+    let mut world = ten_hosts();
+    world.lose("h9");
+    world.pass(600);
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.pass(60);
+    let take_part = world.last_plan().storm.fell_sick.iter().map(HostName::as_str);
+    assert_eq!(take_part.collect::<Vec<_>>(), ["h1", "h2", "h3"]);
 }
 
 #[test]
