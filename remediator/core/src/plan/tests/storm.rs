@@ -271,6 +271,21 @@ fn i3_a_storm_does_not_end_while_a_prometheus_cannot_be_asked() {
 }
 
 #[test]
+fn who_fell_sick_lately_is_told_also_where_it_is_no_storm() {
+    let mut world = ten_hosts();
+    world.sicken("h1");
+    world.pass(200);
+    world.sicken("h2");
+    let told = |world: &World| world.last_plan().storm.fell_sick.len();
+    world.pass(30);
+    assert_eq!(told(&world), 2);
+    world.pass(120);
+    assert_eq!(told(&world), 1);
+    world.pass(300);
+    assert_eq!(told(&world), 0);
+}
+
+#[test]
 fn who_was_sick_long_before_takes_no_part_in_a_storm() {
     let mut world = ten_hosts();
     world.lose("h9");
