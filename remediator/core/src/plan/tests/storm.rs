@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::world::{ROUND, World, assert_blocked};
+use super::{
+    peers::Prometheus,
+    world::{ROUND, World, assert_blocked},
+};
 use crate::{document::Verdict, host::HostName, plan::Block};
 
 /// Ten hosts, of which three make a storm.
@@ -325,6 +328,36 @@ fn i3_a_storm_that_began_while_nobody_could_see_is_one() {
     world.pass(60);
     assert_eq!(world.hosts_off(), [] as [&str; 0]);
     assert_eq!(world.last_plan().storm.fell_sick.len(), 4);
+}
+
+#[test]
+fn i3_nor_does_one_that_falls_sick_much_later_hide_it() {
+    let mut world = ten_hosts();
+    world.alertmanagers.iter_mut().for_each(|it| it.answers = false);
+    for host in ["h1", "h2", "h3"] {
+        world.sicken(host);
+    }
+    world.pass(400);
+    world.sicken("h9");
+    world.pass(30);
+    world.alertmanagers.iter_mut().for_each(|it| it.answers = true);
+    world.round(ROUND);
+    assert!(world.last_plan().storm.since.is_some());
+    assert_eq!(world.hosts_off(), [] as [&str; 0]);
+}
+
+#[test]
+fn i3_hosts_that_another_prometheus_can_scrape_are_not_silent() {
+    let mut world = ten_hosts();
+    world.prometheus.push(Prometheus::new("p2"));
+    world.pass(60);
+    for host in ["h1", "h2", "h3"] {
+        fall_silent(&mut world, host);
+    }
+    // It has what it scraped before.
+    world.prometheus[1].scrapes = false;
+    world.pass(30);
+    assert!(world.last_plan().storm.since.is_none());
 }
 
 #[test]
