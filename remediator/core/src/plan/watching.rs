@@ -69,8 +69,8 @@ pub(super) fn passed(from: Now, to: Now) -> Duration {
 
 /// No wait is longer than a century, and none is cut that anybody could see the end of.
 fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::from_secs(100 * 366 * 86_400)
-        .min(duration.try_into().unwrap_or(SignedDuration::MAX))
+    const CENTURY: SignedDuration = SignedDuration::from_hours(876_600);
+    CENTURY.min(duration.try_into().unwrap_or(SignedDuration::MAX))
 }
 
 /// What a document says has begun at some instant.
