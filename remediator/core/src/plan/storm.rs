@@ -222,7 +222,6 @@ impl<'a> Round<'a> {
     /// Those of the last round who are not seen to be sick any more; they stay so while not
     /// all is seen that would tell.
     fn sick_no_more(&self) -> Vec<(HostName, Sickness)> {
-        let in_storm = self.automation.storm_since.is_some();
         let within = self.policy.storm.within;
         let fell_lately = |it: &Sickness| it.fell.is_some_and(|it| it.age(self.now) < within);
         let former = self.former_memory.storm.sick.iter().map(|(host, former)| {
@@ -230,7 +229,7 @@ impl<'a> Round<'a> {
             let lasts = former.lasts && is_unseen;
             (host.clone(), Sickness { lasts, ..former.clone() })
         });
-        let kept = |it: &Sickness| it.lasts || fell_lately(it) || (in_storm && it.in_storm);
+        let kept = |it: &Sickness| it.lasts || fell_lately(it) || it.in_storm;
         former.filter(|(_, it)| kept(it)).collect()
     }
 

@@ -105,12 +105,8 @@ impl Memory {
         let holds = self.alerts.iter();
         let holds =
             holds.filter_map(|(key, it)| Some((key.clone(), Watched::held(it.held_since?))));
-        Self {
-            alerts: holds.collect(),
-            prometheus_back: BTreeMap::new(),
-            well_since: BTreeMap::new(),
-            ..self.clone()
-        }
+        // Nor has a Prometheus that comes into sight again said of any host that it is well.
+        Self { alerts: holds.collect(), prometheus_back: BTreeMap::new(), ..self.clone() }
     }
 }
 

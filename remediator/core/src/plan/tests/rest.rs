@@ -245,6 +245,20 @@ fn i15_what_was_watched_before_a_stall_gives_no_host_back() {
 }
 
 #[test]
+fn i15_what_was_seen_to_be_well_before_a_stall_is_no_evidence_after_it() {
+    let mut world = World::of_hosts(4);
+    world.say("h1", Verdict::Off, Some(150));
+    world.alertmanager("am2").answers = false;
+    world.pass(300);
+    assert!(world.is_off("h1"));
+    world.let_time_pass(400);
+    world.alertmanager("am2").answers = true;
+    world.decide();
+    assert_blocked!(world, "h1", Block::NoEvidence(_));
+    world.until(60, |world| world.is_on("h1"));
+}
+
+#[test]
 fn i19_clear_for_begins_anew_after_the_clock_was_behind() {
     let mut world = about_to_return();
     world.clock_error = -3600;
