@@ -70,7 +70,8 @@ pub struct Memory {
     last_round: Option<Now>,
     /// The rounds since which everything below has been watched without a break.
     watch: Option<watching::Watch>,
-    /// When it began, by this process's clock, what the documents tell of by another.
+    /// When it began, by this process's clock, what the documents tell of by another;
+    /// `None`: it began before this process, and no clock but ours has been seen since.
     begun: BTreeMap<(watching::Begun, Timestamp), Option<watching::Moment>>,
     /// Since when each source has been blind.
     blind_since: BTreeMap<String, Timestamp>,

@@ -105,7 +105,7 @@ impl Memory {
         let holds = self.alerts.iter();
         let holds =
             holds.filter_map(|(key, it)| Some((key.clone(), Watched::held(it.held_since?))));
-        // Nor has a Prometheus that comes into sight again said of any host that it is well.
+        // What a Prometheus has said before it comes into sight again is no evidence.
         Self { alerts: holds.collect(), prometheus_back: BTreeMap::new(), ..self.clone() }
     }
 }

@@ -93,6 +93,7 @@ fn a_watchdog_that_was_sent_in_the_instant_in_which_the_alert_ran_out_proves_not
         }
         world.let_time_pass(5);
     }
+    assert!(is_just_sent(&world));
     for url in ["am1", "am2"] {
         world.tell_only(url, "DiskFull", "h1");
     }

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::{document::Verdict, host::HostName, plan::Block};
 
+/// As many as make a storm.
+const THREE: [&str; 3] = ["h1", "h2", "h3"];
+
 /// Ten hosts, of which three make a storm.
 fn ten_hosts() -> World {
     let mut world = World::of_hosts(10);
@@ -73,9 +76,7 @@ fn i4_a_storm_does_not_keep_a_host_that_is_well_from_coming_back() {
     let mut world = ten_hosts();
     world.lose("h10");
     world.heal("h10");
-    for host in ["h1", "h2", "h3"] {
-        world.node(host).silent = true;
-    }
+    THREE.iter().for_each(|host| world.node(host).silent = true);
     world.until(1200, |world| world.is_on("h10"));
     assert!(world.last_plan().storm.since.is_some());
 }
@@ -83,9 +84,7 @@ fn i4_a_storm_does_not_keep_a_host_that_is_well_from_coming_back() {
 #[test]
 fn i3_a_storm_is_over_after_a_calm_with_most_hosts_well() {
     let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
-        world.node(host).silent = true;
-    }
+    THREE.iter().for_each(|host| world.node(host).silent = true);
     world.pass(300);
     for host in ["h2", "h3"] {
         world.node(host).silent = false;
@@ -99,9 +98,7 @@ fn i3_a_storm_is_over_after_a_calm_with_most_hosts_well() {
 #[test]
 fn i3_a_storm_goes_on_while_half_the_threshold_is_sick() {
     let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
-        world.node(host).silent = true;
-    }
+    THREE.iter().for_each(|host| world.node(host).silent = true);
     world.pass(300);
     world.node("h3").silent = false;
     world.pass(3600);
@@ -128,7 +125,7 @@ fn i3_half_of_the_threshold_is_not_fewer_than_half() {
 #[test]
 fn i3_hosts_that_a_person_has_taken_out_make_no_storm() {
     let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
+    for host in THREE {
         world.say(host, Verdict::Off, None);
     }
     world.round(ROUND);
@@ -145,9 +142,7 @@ fn i3_hosts_that_a_person_has_taken_out_make_no_storm() {
 #[test]
 fn i3_a_person_ends_a_storm_and_what_was_sick_then_makes_no_new_one() {
     let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(300);
     world.resume();
     world.pass(120);
@@ -157,9 +152,7 @@ fn i3_a_person_ends_a_storm_and_what_was_sick_then_makes_no_new_one() {
 #[test]
 fn i3_a_storm_survives_a_restart_of_the_remediator() {
     let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(300);
     world.restart();
     world.pass(600);
@@ -183,7 +176,7 @@ fn i3_hosts_that_were_sick_long_before_a_restart_make_no_storm() {
 fn i3_hosts_whose_alerts_a_person_has_silenced_make_no_storm() {
     for falls_silent in [false, true] {
         let mut world = ten_hosts();
-        for host in ["h1", "h2", "h3"] {
+        for host in THREE {
             world.silence(if falls_silent { "ExporterSilent" } else { "HostCheckFailed" }, host);
             world.node(host).silent = falls_silent;
             world.node(host).sick = !falls_silent;
@@ -198,9 +191,7 @@ fn i3_hosts_whose_alerts_a_person_has_silenced_make_no_storm() {
 fn i3_a_clock_that_is_wrong_by_an_hour_hides_no_storm() {
     let mut world = ten_hosts();
     world.clock_error = 3600;
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(300);
     assert!(world.last_plan().storm.since.is_some());
     assert_eq!(world.hosts_off(), [] as [&str; 0]);
@@ -213,9 +204,7 @@ fn i3_a_word_that_was_heard_while_the_clock_was_behind_ends_no_later_storm() {
     world.pass(60);
     world.resume();
     world.pass(60);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(240);
     world.clock_error = 0;
     world.pass(60);
@@ -259,7 +248,7 @@ fn i3_a_storm_does_not_end_while_prometheus_reaches_no_alertmanager() {
 fn i3_a_storm_does_not_end_while_a_prometheus_cannot_be_asked() {
     let mut world = ten_hosts();
     world.policy.storm.calm = Duration::from_secs(60);
-    for host in ["h1", "h2", "h3"] {
+    for host in THREE {
         fall_silent(&mut world, host);
     }
     world.pass(30);
@@ -278,9 +267,7 @@ fn i3_a_word_that_was_said_just_before_the_clock_is_corrected_ends_no_later_stor
     let mut world = ten_hosts();
     world.resume();
     world.let_time_pass(15);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.let_time_pass(45);
     world.clock_error = -30;
     world.decide();
@@ -308,9 +295,7 @@ fn who_was_sick_long_before_takes_no_part_in_a_storm() {
     let mut world = ten_hosts();
     world.lose("h9");
     world.pass(600);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(60);
     let take_part = world.last_plan().storm.fell_sick.iter().map(HostName::as_str);
     assert_eq!(take_part.collect::<Vec<_>>(), ["h1", "h2", "h3"]);
@@ -346,12 +331,10 @@ fn i3_a_storm_that_began_while_nobody_could_see_is_one() {
 }
 
 #[test]
-fn i3_nor_does_one_that_falls_sick_much_later_hide_it() {
+fn i3_a_host_that_falls_sick_much_later_hides_no_storm() {
     let mut world = ten_hosts();
     world.alertmanagers.iter_mut().for_each(|it| it.answers = false);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(400);
     world.sicken("h9");
     world.pass(30);
@@ -366,7 +349,7 @@ fn i3_hosts_that_another_prometheus_can_scrape_are_not_silent() {
     let mut world = ten_hosts();
     world.prometheus.push(Prometheus::new("p2"));
     world.pass(60);
-    for host in ["h1", "h2", "h3"] {
+    for host in THREE {
         fall_silent(&mut world, host);
     }
     // It has what it scraped before.
@@ -391,7 +374,7 @@ fn i3_a_storm_that_began_while_the_remediator_was_down_is_one() {
 fn dismissed(befall: fn(&mut World, &str)) -> World {
     let mut world = ten_hosts();
     world.policy.max_off.count = 0;
-    for host in ["h1", "h2", "h3"] {
+    for host in THREE {
         befall(&mut world, host);
     }
     world.pass(30);
@@ -405,13 +388,9 @@ fn dismissed(befall: fn(&mut World, &str)) -> World {
 #[test]
 fn i3_hosts_that_fell_sick_once_more_while_nobody_watched_are_a_storm() {
     let mut world = dismissed(World::sicken);
-    for host in ["h1", "h2", "h3"] {
-        world.heal(host);
-    }
+    THREE.iter().for_each(|host| world.heal(host));
     world.let_time_pass(120);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.let_time_pass(180);
     world.round(ROUND);
     assert!(world.last_plan().storm.since.is_some());
@@ -439,7 +418,7 @@ fn i3_what_begins_anew_between_two_rounds_is_what_it_was() {
     silent.kill_prometheus();
     silent.round(ROUND);
     let mut sick = dismissed(World::sicken);
-    for host in ["h1", "h2", "h3"] {
+    for host in THREE {
         silent.tell_only("am1", "ExporterSilent", host);
         for url in ["am1", "am2"] {
             sick.resolve_only(url, "HostCheckFailed", host);
@@ -456,13 +435,9 @@ fn i3_what_begins_anew_between_two_rounds_is_what_it_was() {
 #[test]
 fn i3_hosts_that_fell_silent_once_more_while_nobody_watched_are_a_storm_when_an_alert_tells() {
     let mut world = dismissed(fall_silent);
-    for host in ["h1", "h2", "h3"] {
-        world.node(host).silent = false;
-    }
+    THREE.iter().for_each(|host| world.node(host).silent = false);
     world.let_time_pass(400);
-    for host in ["h1", "h2", "h3"] {
-        world.node(host).silent = true;
-    }
+    THREE.iter().for_each(|host| world.node(host).silent = true);
     world.let_time_pass(100);
     world.round(ROUND);
     assert!(world.last_plan().storm.since.is_none(), "nobody knows since when they are");
@@ -479,9 +454,7 @@ fn i3_a_host_that_falls_sick_once_more_while_not_all_is_heard_does_so_then() {
     world.pass(30);
     world.heal("h1");
     world.pass(45);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(30);
     assert!(world.last_plan().storm.since.is_some(), "{}", world.tell());
 }
@@ -492,9 +465,7 @@ fn i3_a_storm_of_the_time_when_the_machine_was_suspended_is_not_taken_for_dismis
     world.resume();
     world.pass(300);
     world.let_time_pass(600);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.let_time_pass(600);
     // Its monotonic clock has stood still meanwhile.
     world.started += 1200;
@@ -506,9 +477,7 @@ fn i3_a_storm_of_the_time_when_the_machine_was_suspended_is_not_taken_for_dismis
 #[test]
 fn i3_time_in_which_nobody_watched_is_no_calm() {
     let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
-        world.node(host).silent = true;
-    }
+    THREE.iter().for_each(|host| world.node(host).silent = true);
     world.pass(60);
     world.let_time_pass(900);
     for host in ["h2", "h3"] {
@@ -523,9 +492,7 @@ fn i3_time_in_which_nobody_watched_is_no_calm() {
 #[test]
 fn i3_who_takes_part_does_so_though_the_alerts_are_not_seen_for_a_round() {
     let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(30);
     for host in ["h1", "h2"] {
         world.say(host, Verdict::Off, None);
@@ -559,7 +526,7 @@ fn i3_what_an_earlier_process_took_off_counts() {
 }
 
 #[test]
-fn i3_it_counts_also_where_the_first_round_could_judge_nothing() {
+fn i3_what_an_earlier_process_took_off_counts_also_after_a_first_round_at_rest() {
     let mut world = ten_hosts();
     world.lose("h1");
     world.lose("h2");
@@ -579,7 +546,7 @@ fn i3_it_counts_also_where_the_first_round_could_judge_nothing() {
 /// Three that are silent, each since another time; people know of it.
 fn three_long_silent() -> World {
     let mut world = ten_hosts();
-    for host in ["h1", "h2", "h3"] {
+    for host in THREE {
         world.silence("ExporterSilent", host);
         world.node(host).silent = true;
         world.pass(400);
@@ -591,9 +558,7 @@ fn three_long_silent() -> World {
 #[test]
 fn i3_hosts_that_were_silent_long_before_prometheus_missed_a_round_make_no_storm() {
     let mut world = three_long_silent();
-    for host in ["h1", "h2", "h3"] {
-        world.unsilence("ExporterSilent", host);
-    }
+    THREE.iter().for_each(|host| world.unsilence("ExporterSilent", host));
     world.policy.max_off.count = 0;
     world.pass(600);
     assert!(world.last_plan().storm.since.is_none());
@@ -638,7 +603,7 @@ fn i6_a_storm_that_a_person_has_ended_is_not_begun_again_by_a_restart() {
 }
 
 #[test]
-fn i6_nor_where_no_alertmanager_answers_at_first() {
+fn i6_a_storm_that_a_person_has_ended_stays_so_where_no_alertmanager_answers_at_first() {
     let mut world = ten_hosts();
     world.policy.max_off.count = 1;
     for host in ["h1", "h2", "h3", "h4"] {
@@ -659,9 +624,7 @@ fn i6_nor_where_no_alertmanager_answers_at_first() {
 fn i3_a_storm_that_is_over_is_not_begun_again_by_those_who_took_part() {
     let mut world = ten_hosts();
     world.policy.storm.calm = Duration::from_secs(60);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.pass(60);
     assert!(world.last_plan().storm.since.is_some());
     world.heal("h2");
@@ -694,9 +657,7 @@ fn i3_a_word_of_before_a_restart_with_a_clock_that_is_behind_ends_no_later_storm
     let mut world = ten_hosts();
     world.resume();
     world.pass(60);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.clock_error = -3600;
     world.let_time_pass(60);
     world.restart();
@@ -713,9 +674,7 @@ fn i3_a_word_of_before_a_restart_ends_no_later_storm_where_no_record_tells_that_
     let mut world = ten_hosts();
     world.resume();
     world.pass(1200);
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.let_time_pass(400);
     world.clock_error = -1300;
     world.restart();
@@ -730,9 +689,7 @@ fn i3_a_word_of_before_a_restart_that_was_said_by_a_clock_that_was_ahead_ends_no
     let mut world = ten_hosts();
     world.clock_error = 7200;
     world.resume();
-    for host in ["h1", "h2", "h3"] {
-        world.sicken(host);
-    }
+    THREE.iter().for_each(|host| world.sicken(host));
     world.let_time_pass(60);
     world.clock_error = 0;
     world.restart();
