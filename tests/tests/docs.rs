@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use satellite_tests::layout::workspace;
 
+#[path = "seeded_faults/faults.rs"]
+mod faults;
+
 /// The invariants are numbered up to this.
 const INVARIANTS: u32 = 37;
 /// This number was never given to one.
@@ -152,4 +155,19 @@ fn tests_are_found_however_they_are_written() {
     assert_eq!(cases("    (\"a_b\", f),\n = &[(\n    \"c_d\",\n    f,"), ["a_b", "c_d"]);
     assert_eq!(named("`a_b` and `make test`, `c_d(x)` | `e`"), ["a_b"]);
     assert_eq!(numbers("i10_i20_killed"), [10, 20]);
+}
+
+#[test]
+fn every_seeded_fault_has_its_place_in_the_sources() {
+    for fault in faults::FAULTS {
+        let source = fs::read_to_string(workspace().join(fault.file)).unwrap();
+        let places = source.matches(fault.text).count();
+        assert_eq!(places, 1, "{}: {:?} in {}", fault.name, fault.text, fault.file);
+        assert_ne!(fault.text, fault.instead, "{}", fault.name);
+        for invariant in fault.breaks {
+            let number = invariant.strip_prefix('I').and_then(|number| number.parse::<u32>().ok());
+            let is_one = number.is_some_and(|it| (1..=INVARIANTS).contains(&it) && it != NOT_GIVEN);
+            assert!(is_one, "{}: {invariant} is no invariant", fault.name);
+        }
+    }
 }

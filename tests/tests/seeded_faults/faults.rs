@@ -220,12 +220,9 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "what_people_say_ends_by_the_time_of_day",
         file: WATCHING,
-        text: "let former = self.former_memory.begun.get(&key).copied();",
-        instead: "let former = self.former_memory.begun.get(&key).copied();
-            if true {
-                let began = Moment::ago(since(key.1, self.now.wall), self.now);
-                return (key, began);
-            }",
+        text: "Some(&Some(began)) => return (key, Some(began)),",
+        instead: "_ if true => Some(since(key.1, self.now.wall)),
+                Some(&Some(began)) => return (key, Some(began)),",
         breaks: &["I2", "I4", "I6"],
     },
     Fault {
