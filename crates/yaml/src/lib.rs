@@ -4,6 +4,12 @@
 //! Strict means: one document, no duplicate keys, and no unknown keys where the type
 //! says `deny_unknown_fields` (each of ours does). What a value means is the daemon's
 //! to judge; [`Document::problem`] gives its verdicts a line, too.
+//!
+//! [`Document::parse`] into a type stops at the first problem. Who wants all of them
+//! parses a [`Tree`] and reads the type from that, noting [`Complaints`].
+
+mod complaints;
+mod tree;
 
 use std::{
     fmt::{self, Write as _},
@@ -15,6 +21,8 @@ use std::{
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
+
+pub use self::{complaints::Complaints, tree::Tree};
 
 /// A configuration file never needs more; what is larger is not one.
 pub const MAX_BYTES: u64 = 1024 * 1024;
@@ -89,8 +97,7 @@ impl Document {
     /// What is wrong with the value at `key`, written like `policy.rules[0].for`. The
     /// place is that of the value, or of the nearest part of the path that exists.
     pub fn problem(&self, key: &str, message: impl fmt::Display) -> Problem {
-        let segments = segments(key);
-        let place = (0..=segments.len()).rev().find_map(|end| self.locate(&segments[..end]));
+        let place = enclosing(key).find_map(|path| self.locate(path));
         Problem { file: self.file.clone(), place, message: format!("{key}: {message}") }
     }
 
@@ -121,7 +128,7 @@ impl Document {
     }
 
     /// Walks to a value and fails there on purpose: the parser's error has the place.
-    fn locate(&self, path: &[Segment<'_>]) -> Option<(usize, usize)> {
+    fn locate(&self, path: &str) -> Option<(usize, usize)> {
         let deserializer = serde_yaml::Deserializer::from_str(&self.text);
         let error = Walk(path).deserialize(deserializer).err()?;
         error.to_string().contains(ARRIVED).then_some(())?;
@@ -132,24 +139,17 @@ impl Document {
 /// What [`Walk`] fails with where it was sent.
 const ARRIVED: &str = "here is the value that was looked for";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Segment<'a> {
-    Key(&'a str),
-    Index(usize),
-}
-
-fn segments(key: &str) -> Vec<Segment<'_>> {
-    key.split(['.', '['])
-        .filter(|part| !part.is_empty())
-        .map(|part| match part.strip_suffix(']').and_then(|index| index.parse().ok()) {
-            Some(index) => Segment::Index(index),
-            None => Segment::Key(part),
-        })
-        .collect()
+/// A path, then that of what it is in, and so on to the file as a whole.
+fn enclosing(key: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(key), |path| {
+        (!path.is_empty()).then(|| path.rfind(['.', '[']).map_or("", |end| &path[..end]))
+    })
 }
 
 /// Ends with [`ARRIVED`] at the value this path leads to, and well if there is none.
-struct Walk<'a>(&'a [Segment<'a>]);
+///
+/// The path is not taken apart beforehand: a key may itself have a dot in it.
+struct Walk<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
     type Value = ();
@@ -173,28 +173,28 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((first, rest)) = self.0.split_first() else {
+        if self.0.is_empty() {
             return Err(A::Error::custom(ARRIVED));
-        };
+        }
+        let path = self.0.strip_prefix('.').unwrap_or(self.0);
         while let Some(key) = map.next_key::<String>()? {
-            if *first == Segment::Key(&key) {
-                map.next_value_seed(Walk(rest))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+            let rest = path.strip_prefix(key.as_str());
+            match rest.filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) {
+                Some(rest) => map.next_value_seed(Walk(rest))?,
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Some((first, rest)) = self.0.split_first() else {
+        if self.0.is_empty() {
             return Err(A::Error::custom(ARRIVED));
-        };
+        }
         for index in 0.. {
-            let more = if *first == Segment::Index(index) {
-                seq.next_element_seed(Walk(rest))?.is_some()
-            } else {
-                seq.next_element::<IgnoredAny>()?.is_some()
+            let more = match self.0.strip_prefix(&format!("[{index}]")) {
+                Some(rest) => seq.next_element_seed(Walk(rest))?.is_some(),
+                None => seq.next_element::<IgnoredAny>()?.is_some(),
             };
             if !more {
                 break;
@@ -307,7 +307,8 @@ mod tests {
 
     #[test]
     fn a_later_verdict_has_the_place_of_its_value() {
-        let text = "a: 1\nrules:\n  - name: x\n  - name: y\n    count: 300\n";
+        let text = "a: 1\nrules:\n  - name: x\n  - name: y\n    count: 300\n\
+                    users: {ada: 1,\n  ada.l: 2}\n";
         let document = Document::new("x.yml", text);
         let places = [
             ("rules[1].count", Some((5, 12))),
@@ -316,6 +317,8 @@ mod tests {
             ("rules[7].name", Some((3, 3))),
             ("missing.entirely", Some((1, 1))),
             ("a", Some((1, 4))),
+            ("users.ada.l", Some((7, 10))),
+            ("users.ada", Some((6, 14))),
         ];
         for (key, place) in places {
             assert_eq!(document.problem(key, "bad").place, place, "{key}");

@@ -1,7 +1,6 @@
 //! The configuration file: read, checked in full, and complete.
 //!
-//! It takes three steps, each in a file of its own. [`tree`] reads the YAML and
-//! notes what no reader may guess at (a key given twice, a key without a value).
+//! It takes three steps. [`Tree`] reads the YAML and notes what no reader may guess at (a key given twice, a key without a value).
 //! [`raw`] is the shape of the file, every key optional, every value in its type.
 //! [`check()`] fills in the defaults and judges what a value means.
 //!
@@ -18,7 +17,6 @@
 mod advice;
 mod check;
 mod raw;
-mod tree;
 mod value;
 
 use std::{
@@ -28,7 +26,7 @@ use std::{
 };
 
 use satellite_core::Policy;
-use satellite_yaml::{Document, Problem};
+use satellite_yaml::{Complaints, Document, Problem, Tree};
 use url::Url;
 
 pub use self::value::{read_duration, write_duration};
@@ -121,50 +119,11 @@ fn lines(problems: &[Problem]) -> Vec<String> {
 }
 
 fn check(document: &Document) -> Result<Config, Vec<Problem>> {
-    let tree: tree::Tree = document.parse()?;
+    let tree: Tree = document.parse()?;
     let mut complaints = Complaints::default();
     let raw = tree.read_as::<raw::Raw>(&mut complaints);
     let config = raw.and_then(|raw| check::config(raw, &mut complaints));
-    config.filter(|_| complaints.0.is_empty()).ok_or_else(|| complaints.located(document))
-}
-
-/// What is wrong, key by key.
-#[derive(Debug, Default)]
-struct Complaints(Vec<Complaint>);
-
-#[derive(Debug)]
-struct Complaint {
-    /// Written like `policy.rules[0].for`; empty for the file as a whole.
-    key: String,
-    message: String,
-}
-
-impl Complaints {
-    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Complaint { key: key.into(), message: message.into() });
-    }
-
-    /// Whether there is one of this key or of something in it.
-    fn has(&self, key: &str) -> bool {
-        self.0.iter().any(|complaint| {
-            let inside = complaint.key.strip_prefix(key);
-            inside.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        })
-    }
-
-    /// As problems of the file, by line.
-    fn located(self, document: &Document) -> Vec<Problem> {
-        let located = |complaint: Complaint| {
-            let problem = document.problem(&complaint.key, &complaint.message);
-            // The file as a whole has no key that could stand before the message.
-            let message =
-                if complaint.key.is_empty() { complaint.message } else { problem.message };
-            Problem { message, ..problem }
-        };
-        let mut problems: Vec<Problem> = self.0.into_iter().map(located).collect();
-        problems.sort_by_key(|problem| problem.place);
-        problems
-    }
+    config.filter(|_| complaints.is_empty()).ok_or_else(|| complaints.located(document))
 }
 
 #[cfg(test)]

@@ -13,14 +13,16 @@ use serde::{
 use serde_path_to_error::{Path, Segment};
 use serde_yaml::{Mapping, Value};
 
-use super::Complaints;
+use crate::Complaints;
 
 /// Nobody mends more at once, and each is a pass over the whole tree.
 const MAX_COMPLAINTS: usize = 50;
 
-/// A document, with what is wrong about its keys alone.
+/// A document, with what is wrong about its keys alone: [`Document::parse`] makes it.
+///
+/// [`Document::parse`]: crate::Document::parse
 #[derive(Debug)]
-pub(super) struct Tree {
+pub struct Tree {
     value: Value,
     /// Where, from here, and what: `.rules[0].name`.
     faults: Vec<(String, &'static str)>,
@@ -28,12 +30,12 @@ pub(super) struct Tree {
 
 impl Tree {
     /// The tree as a `T`, without whatever does not fit, which is complained of;
-    /// `None` if nothing usable is left.
-    pub(super) fn read_as<T: DeserializeOwned>(mut self, complaints: &mut Complaints) -> Option<T> {
+    /// `None` if nothing usable is left. Every field of `T` has to be optional.
+    pub fn read_as<T: DeserializeOwned>(mut self, complaints: &mut Complaints) -> Option<T> {
         for (key, message) in self.faults.into_iter().take(MAX_COMPLAINTS) {
             complaints.add(key.trim_start_matches('.'), message);
         }
-        while complaints.0.len() <= MAX_COMPLAINTS {
+        while complaints.len() <= MAX_COMPLAINTS {
             let error = match serde_path_to_error::deserialize(&self.value) {
                 Ok(read) => return Some(read),
                 Err(error) => error,
