@@ -7,7 +7,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use satellite_toolkit::{exit::Failure, logging::LogArgs, serve::split_address};
+use satellite_toolkit::{exit::Failure, logging::LogArgs, serve::split_address, web::Web};
+use satellite_yaml::Problem;
 use url::Url;
 
 use crate::config::FileConfig;
@@ -62,7 +63,7 @@ pub struct Args {
     )]
     telemetry_path: String,
 
-    /// File with TLS and users (not yet in force)
+    /// File with TLS, client certificates, users and headers, in exporter-toolkit's format
     #[arg(long = "web.config.file", env = "SATELLITE_WEB_CONFIG_FILE", value_name = "FILE")]
     web_config_file: Option<PathBuf>,
 
@@ -101,6 +102,7 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
     pub(crate) listen_address: String,
     pub(crate) telemetry_path: String,
+    pub(crate) web: Web,
     pub(crate) config_file: Option<PathBuf>,
     pub(crate) file: FileConfig,
 }
@@ -134,17 +136,11 @@ impl Args {
         if credentials_file.is_some() {
             problems.add("--mesos.credentials-file: authentication is not yet in force".into());
         }
-        if web_config_file.is_some() {
-            problems.add("--web.config.file: TLS and users are not yet in force".into());
-        }
+        let web = problems.all(web_config_file.as_deref().map(Web::load).transpose());
         if names == MetricNames::MesosExporter {
             problems.add("--metrics.names: mesos_exporter's names are not yet in force".into());
         }
-        let file = config_file.as_deref().map(FileConfig::load).transpose();
-        let file = file.unwrap_or_else(|found| {
-            found.iter().for_each(|problem| problems.add(problem.to_string()));
-            None
-        });
+        let file = problems.all(config_file.as_deref().map(FileConfig::load).transpose());
         match (master, agent, timeout) {
             (Some(master), Some(agent), Some(timeout)) if problems.0.is_empty() => Ok(Config {
                 master,
@@ -152,6 +148,7 @@ impl Args {
                 timeout,
                 listen_address,
                 telemetry_path,
+                web: web.unwrap_or_default(),
                 config_file,
                 file: file.unwrap_or_default(),
             }),
@@ -172,6 +169,14 @@ impl Problems {
     /// The value of a flag, or its problem noted down.
     fn take<T>(&mut self, flag: &str, value: Result<T, String>) -> Option<T> {
         value.map_err(|problem| self.add(format!("{flag}: {problem}"))).ok()
+    }
+
+    /// What a file holds, if one is named, or all of its problems noted down.
+    fn all<T>(&mut self, read: Result<Option<T>, Vec<Problem>>) -> Option<T> {
+        read.unwrap_or_else(|found| {
+            self.0.extend(found.iter().map(ToString::to_string));
+            None
+        })
     }
 }
 
@@ -247,7 +252,7 @@ mod tests {
             "--web.listen-address=9105",
             "--web.telemetry-path=/",
             "--mesos.credentials-file=x",
-            "--web.config.file=x",
+            "--web.config.file=/nonexistent-web.yml",
             "--metrics.names=mesos_exporter",
             "--config.file=/nonexistent.yml",
         ])
@@ -259,7 +264,7 @@ mod tests {
             "--web.listen-address: \"9105\" is not HOST:PORT or :PORT",
             "--web.telemetry-path: \"/\" is taken by the daemon's own pages",
             "--mesos.credentials-file: authentication is not yet in force",
-            "--web.config.file: TLS and users are not yet in force",
+            "/nonexistent-web.yml: cannot be read: No such file or directory (os error 2)",
             "--metrics.names: mesos_exporter's names are not yet in force",
             "/nonexistent.yml: cannot be read: No such file or directory (os error 2)",
         ];

@@ -49,12 +49,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn daemon(config: Config) -> anyhow::Result<()> {
-    let Config { master, agent, timeout, listen_address, telemetry_path, config_file, file } =
+    let Config { master, agent, timeout, listen_address, telemetry_path, web, config_file, file } =
         config;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut own = Registry::default();
     process::register(&mut own, env!("CARGO_PKG_VERSION"));
     let server_metrics = ServerMetrics::register(&mut own);
+    web.register(&mut own);
     let (reload, reloader) =
         lifecycle::reload(&mut own, Timestamp::now()).context("cannot listen for SIGHUP")?;
     let client =
@@ -75,8 +76,9 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     let mut limits = Limits::default();
     limits.request_timeout = limits.request_timeout.max(timeout + RESPONSE_MARGIN);
     let token = shutdown.token();
-    let mut server = shutdown
-        .spawn(async move { serve::serve(listener, router, limits, &server_metrics, token).await });
+    let mut server = shutdown.spawn(async move {
+        serve::serve(listener, router, limits, &server_metrics, web, token).await
+    });
     // Ends before it is told to only if it fails.
     let failed = tokio::select! {
         () = shutdown.token().cancelled_owned() => None,

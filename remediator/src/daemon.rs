@@ -20,6 +20,7 @@ use satellite_toolkit::{
     process,
     serve::{self, Limits, ServerMetrics},
     shutdown::{self, Shutdown},
+    web::Web,
 };
 use tokio::{
     net::TcpListener,
@@ -59,9 +60,31 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         "Starting"
     );
     tell_not_in_force(&config);
+    let web = load_web(&config)?;
     // Another provider would only be there if something else had put it there.
     rustls_provider()?;
-    shutdown::block_on(run_daemon(args, config)).context("cannot start the runtime")?
+    shutdown::block_on(run_daemon(args, config, web)).context("cannot start the runtime")?
+}
+
+/// TLS and users. Only with users may it be reached from elsewhere, which the
+/// configuration by itself cannot tell.
+fn load_web(config: &Config) -> Result<Web, Failure> {
+    let Some(file) = &config.web_config_file else { return Ok(Web::default()) };
+    let web = Web::load(file)
+        .map_err(|problems| Failure::Usage(problems.iter().map(ToString::to_string).collect()))?;
+    let (listen, file) = (config.listen, file.display());
+    let is_open = !listen.ip().to_canonical().is_loopback();
+    if is_open && !web.has_users() {
+        return Err(Failure::usage(format!(
+            "listen: {listen} is not a loopback address, and {file} has no basic_auth_users: \
+             whoever reaches it may turn hosts off and on; add users, or listen on 127.0.0.1:{}",
+            listen.port()
+        )));
+    }
+    if is_open && !web.has_tls() {
+        warn!(%listen, %file, "Passwords cross the network as they are: add tls_server_config");
+    }
+    Ok(web)
 }
 
 fn tell_not_in_force(config: &Config) {
@@ -75,9 +98,9 @@ fn rustls_provider() -> Result<(), Failure> {
     installed.map_err(|_| anyhow::anyhow!("a TLS provider is installed already").into())
 }
 
-async fn run_daemon(args: &Args, config: Config) -> Result<(), Failure> {
+async fn run_daemon(args: &Args, config: Config, web: Web) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
-    let daemon = Daemon::prepare(config).await?;
+    let daemon = Daemon::prepare(config, web).await?;
     let listener = serve::bind(&daemon.listen).await.map_err(anyhow::Error::from)?;
     let tasks = daemon.start(args, &shutdown, listener);
     // Each runs until the end is asked for. One that ends before has failed, and
@@ -213,14 +236,16 @@ struct Daemon {
     reload: Reload,
     reloader: Reloader,
     server_metrics: ServerMetrics,
+    web: Web,
 }
 
 impl Daemon {
-    async fn prepare(config: Config) -> anyhow::Result<Self> {
+    async fn prepare(config: Config, web: Web) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let mut registry = Registry::default();
         process::register(&mut registry, env!("CARGO_PKG_VERSION"));
         let server_metrics = ServerMetrics::register(&mut registry);
+        web.register(&mut registry);
         let (reload, reloader) = lifecycle::reload(&mut registry, clock.now().wall)?;
         let listen = config.listen.to_string();
         let outside = Outside {
@@ -230,7 +255,7 @@ impl Daemon {
             clock,
         };
         let parts = Parts::assemble(config, outside, registry).await?;
-        Ok(Self { listen, parts, reload, reloader, server_metrics })
+        Ok(Self { listen, parts, reload, reloader, server_metrics, web })
     }
 
     /// Starts every task.
@@ -247,14 +272,17 @@ impl Daemon {
             merger.run(token.clone()).boxed(),
             self.reloader.run(token.clone(), load).boxed(),
         ];
-        // Nobody is asked who they are, and the configuration has only loopback.
-        let router = api::router(app)
-            .merge(lifecycle::routes(readiness, self.reload))
-            .layer(axum::middleware::from_fn(browser::refuse_other_hosts));
+        let mut router = api::router(app).merge(lifecycle::routes(readiness, self.reload));
+        let web = self.web;
+        if !web.has_users() {
+            // Nobody is asked who they are, and it listens on loopback alone.
+            router = router.layer(axum::middleware::from_fn(browser::refuse_other_hosts));
+        }
         let limits = Limits { body_bytes: api::MAX_BODY_BYTES, ..Limits::default() };
         let metrics = self.server_metrics;
         let serve = async move {
-            serve::serve(listener, router, limits, &metrics, token).await.context("cannot serve")
+            let served = serve::serve(listener, router, limits, &metrics, web, token).await;
+            served.context("cannot serve")
         };
         let loops = loops.map(|run| shutdown.spawn(run.map(Ok)));
         loops.into_iter().chain([shutdown.spawn(serve)]).collect()
@@ -267,6 +295,7 @@ fn reload(file: &Path, current: &watch::Sender<Arc<Config>>) -> Result<(), Strin
     let former = Arc::clone(&current.borrow());
     for (key, same) in [
         ("listen", fresh.listen == former.listen),
+        ("web_config_file", fresh.web_config_file == former.web_config_file),
         ("store", fresh.store == former.store),
         ("policy.dry_run", fresh.policy.dry_run == former.policy.dry_run),
         ("whitelist.file", fresh.whitelist.file == former.whitelist.file),

@@ -6,7 +6,7 @@
 //!
 //! A daemon uses the modules in this order: [`exit::parse_args`], [`logging::init`],
 //! its own configuration (through `satellite-yaml`), [`shutdown::Shutdown`],
-//! [`lifecycle`], [`serve::bind`], [`serve::serve`], and at its end
+//! [`web`], [`lifecycle`], [`serve::bind`], [`serve::serve`], and at its end
 //! [`shutdown::Shutdown::drain`] and [`exit::finish`].
 
 pub mod browser;
@@ -17,3 +17,4 @@ pub mod logging;
 pub mod process;
 pub mod serve;
 pub mod shutdown;
+pub mod web;

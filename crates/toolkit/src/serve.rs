@@ -4,18 +4,14 @@
 //! half a request head keeps a connection for ever. Every [`Limits`] field bounds one
 //! thing that a client could otherwise hold without end.
 //!
-//! TLS, users and extra headers are not here yet: every connection is plain HTTP/1.1.
+//! HTTP/1.1 is all that is spoken, plain or within TLS. Whether there is TLS, who may ask
+//! and which headers are added is said by [`Web`], which is looked at anew for every
+//! connection and every request. A handshake is a part of its connection: it counts against
+//! [`Limits::connections`], and nobody else waits for it.
 
-use std::{
-    any::Any,
-    convert::Infallible,
-    future::Future as _,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod write_deadline;
+
+use std::{any::Any, convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -27,24 +23,29 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
+use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::Sleep,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 use tracing::{debug, error, info, warn};
 
-use crate::{browser, shutdown};
+use self::write_deadline::WriteDeadline;
+use crate::{
+    browser, shutdown,
+    web::{self, Web},
+};
 
 /// How long to pause when the process has no file descriptor left for a connection.
 /// Without a pause the loop would spin; what waits is kept by the kernel.
@@ -53,6 +54,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What one listener grants its clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// For TLS to be agreed upon, from the first byte to the last. 5 s: it is three messages.
+    pub handshake_timeout: Duration,
     /// For a request's whole head to arrive; also how long a kept connection may idle.
     /// 20 s, so that a scrape every 15 s keeps its connection.
     pub header_timeout: Duration,
@@ -78,6 +81,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(20),
             header_bytes: 32 * 1024,
             headers: 100,
@@ -184,22 +188,42 @@ fn is_final(error: &io::Error) -> bool {
 /// Serves `router` until `token` is cancelled, then finishes the requests in flight
 /// within [`Limits::drain_timeout`] and returns. Logs `msg="Listening"` with the address.
 ///
-/// The handlers find the client's address as `ConnectInfo<SocketAddr>`.
+/// The handlers find the client's address as `ConnectInfo<SocketAddr>`, and where `web` has
+/// users, who asks as [`web::User`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
     metrics: &ServerMetrics,
+    web: Web,
     token: CancellationToken,
 ) -> io::Result<()> {
-    let router = guard(router, &limits, metrics);
-    let http = http1_builder(&limits);
+    let router = guard(router, &limits, metrics, &web);
+    let server = Server { router, http: http1_builder(&limits), web: web.clone(), limits, token };
+    tokio::select! {
+        served = accept(listener, server, metrics) => served,
+        never = web.keep_current() => match never {},
+    }
+}
+
+/// What every connection is served with.
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    http: http1::Builder,
+    web: Web,
+    limits: Limits,
+    token: CancellationToken,
+}
+
+async fn accept(listener: TcpListener, server: Server, metrics: &ServerMetrics) -> io::Result<()> {
+    let limits = &server.limits;
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     info!(address = %listener.local_addr()?, "Listening");
     loop {
         let accepted = tokio::select! {
-            () = token.cancelled() => break,
+            () = server.token.cancelled() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {
                 metrics.connections.set(gauge_value(connections.len()));
                 continue;
@@ -215,17 +239,7 @@ pub async fn serve(
                 continue;
             }
         };
-        // Small answers leave at once; a failure to ask for it costs only latency.
-        stream.set_nodelay(true).ok();
-        let io = TokioIo::new(WriteDeadline::new(stream, limits.write_timeout));
-        let router = router.clone();
-        let service = service_fn(move |request| answer(router.clone(), peer, request));
-        let connection = graceful.watch(http.serve_connection(io, service));
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%peer, %error, "Connection ended early");
-            }
-        });
+        connections.spawn(server.clone().converse(stream, peer, graceful.watcher()));
         metrics.connections.set(gauge_value(connections.len()));
         if connections.len() == limits.connections {
             metrics.saturated.inc();
@@ -238,6 +252,51 @@ pub async fn serve(
     }
     // What is left in the set is cut as it drops.
     Ok(())
+}
+
+impl Server {
+    /// One connection, from the handshake, if there is one, to its end.
+    async fn converse(self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        // Small answers leave at once; a failure to ask for it costs only latency.
+        stream.set_nodelay(true).ok();
+        let stream = WriteDeadline::new(stream, self.limits.write_timeout);
+        let Some(tls) = self.web.tls() else { return self.answer_all(stream, peer, watcher).await };
+        let agreed = tokio::select! {
+            // Nobody has asked anything yet.
+            () = self.token.cancelled() => return,
+            agreed = self.shake_hands(stream, tls) => agreed,
+        };
+        match agreed {
+            Ok(stream) => self.answer_all(stream, peer, watcher).await,
+            Err(error) => {
+                self.web.note_failed_handshake();
+                debug!(%peer, %error, "TLS was not agreed upon");
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        stream: WriteDeadline,
+        tls: Arc<ServerConfig>,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+        let handshake = TlsAcceptor::from(tls).accept(stream);
+        tokio::time::timeout(self.limits.handshake_timeout, handshake).await?
+    }
+
+    async fn answer_all(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        watcher: Watcher,
+    ) {
+        let Self { router, http, .. } = self;
+        let service = service_fn(move |request| answer(router.clone(), peer, request));
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            debug!(%peer, %error, "Connection ended early");
+        }
+    }
 }
 
 /// An error answer in the shape every endpoint has: `{"code", "message"}`.
@@ -257,7 +316,7 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
 }
 
 /// Puts the limits that concern whole requests around `router`, the innermost first.
-fn guard(router: Router, limits: &Limits, metrics: &ServerMetrics) -> Router {
+fn guard(router: Router, limits: &Limits, metrics: &ServerMetrics, web: &Web) -> Router {
     let panics = metrics.panics.clone();
     let (body_bytes, request_timeout) = (limits.body_bytes, limits.request_timeout);
     router
@@ -266,10 +325,12 @@ fn guard(router: Router, limits: &Limits, metrics: &ServerMetrics) -> Router {
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(axum::middleware::from_fn(browser::refuse_other_sites))
         .layer(CatchPanicLayer::custom(move |panic| panicked(panic, &panics)))
+        .layer(axum::middleware::from_fn_with_state(web.clone(), web::admit))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, request_timeout))
         .layer(axum::middleware::map_response(move |response: Response| {
             std::future::ready(explain(response, body_bytes, request_timeout))
         }))
+        .layer(axum::middleware::map_response_with_state(web.clone(), web::add_headers))
 }
 
 async fn answer(
@@ -326,78 +387,6 @@ fn is_the_clients_fault(error: &io::Error) -> bool {
 
 fn gauge_value(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A stream whose writes fail when the client takes nothing for too long. hyper bounds
-/// reading; a client that does not read would hold its connection for ever.
-struct WriteDeadline {
-    stream: TcpStream,
-    timeout: Duration,
-    /// Runs while a write is waiting for the client.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl WriteDeadline {
-    fn new(stream: TcpStream, timeout: Duration) -> Self {
-        Self { stream, timeout, deadline: None }
-    }
-
-    /// Passes `progress` on, or an error once it has been pending for the timeout.
-    fn bound<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        progress: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if progress.is_ready() {
-            self.deadline = None;
-            return progress;
-        }
-        let timeout = self.timeout;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for WriteDeadline {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for WriteDeadline {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.bound(cx, progress)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.bound(cx, progress)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

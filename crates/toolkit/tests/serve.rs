@@ -9,7 +9,10 @@ use axum::{
     routing::{get, post},
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use satellite_toolkit::serve::{Limits, ServerMetrics, bind, serve};
+use satellite_toolkit::{
+    serve::{Limits, ServerMetrics, bind, serve},
+    web::Web,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -36,7 +39,9 @@ async fn start(router: Router, limits: Limits) -> Server {
     let mut registry = Registry::default();
     let metrics = ServerMetrics::register(&mut registry);
     let ending = token.clone();
-    let task = tokio::spawn(async move { serve(listener, router, limits, &metrics, ending).await });
+    let serving =
+        async move { serve(listener, router, limits, &metrics, Web::default(), ending).await };
+    let task = tokio::spawn(serving);
     Server { address, token, registry, task }
 }
 

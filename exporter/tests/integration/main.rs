@@ -7,3 +7,4 @@ mod fake_mesos;
 mod faults;
 mod golden;
 mod lifecycle;
+mod web;

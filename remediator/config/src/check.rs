@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -84,9 +85,14 @@ pub(super) fn config(raw: Raw, complaints: &mut Complaints) -> Option<Config> {
     let alertmanagers = urls("alertmanagers", raw.alertmanagers, complaints);
     let prometheus = urls("prometheus", raw.prometheus, complaints);
     let exporter_port = exporter_port(raw.exporter_port, complaints);
+    let listen = raw.listen.map_or_else(|| DEFAULT_LISTEN.into(), |Text(address)| address);
+    if raw.web_config_file.is_none() {
+        refuse_strangers(listen, complaints);
+    }
     // Everything has been judged before the first `?` ends this.
     Some(Config {
-        listen: raw.listen.map_or_else(|| DEFAULT_LISTEN.into(), |Text(address)| address),
+        listen,
+        web_config_file: raw.web_config_file,
         cluster: raw.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.into()),
         store: store?,
         masters: masters?,
@@ -105,12 +111,28 @@ fn unsupported(key: &str, instead: &str, complaints: &mut Complaints) {
 }
 
 fn refuse_files(raw: &Raw, complaints: &mut Complaints) {
-    if raw.web_config_file.is_some() {
-        let instead = "there is neither TLS nor basic authentication, and `listen` is loopback";
-        unsupported("web_config_file", instead, complaints);
+    if raw.web_config_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        complaints.add("web_config_file", "is empty; give a path or remove the key");
     }
     if raw.tokens_file.is_some() {
-        unsupported("tokens_file", "everyone on loopback is an operator", complaints);
+        let instead = "the users of web_config_file are operators, and without it everyone on \
+                       loopback is";
+        unsupported("tokens_file", instead, complaints);
+    }
+}
+
+/// Without users, only this machine may reach it.
+fn refuse_strangers(listen: SocketAddr, complaints: &mut Complaints) {
+    if !listen.ip().to_canonical().is_loopback() {
+        complaints.add(
+            "listen",
+            format!(
+                "{listen} is not a loopback address, and without web_config_file there are no \
+                 users: whoever reaches it may turn hosts off and on; name one with \
+                 basic_auth_users, or listen on 127.0.0.1:{}",
+                listen.port()
+            ),
+        );
     }
 }
 

@@ -11,8 +11,8 @@
 //!
 //! What is legal and unwise is no problem, and [`advise`] says it to who asks.
 //!
-//! Nothing here looks at the machine: whether a folder exists or a peer answers
-//! shows at run time, and may change without the file.
+//! Nothing here looks at the machine: whether a folder exists, a peer answers, or the file
+//! with the users is in order shows at run time, and may change without the file.
 
 mod advice;
 mod check;
@@ -34,8 +34,10 @@ pub use self::value::{read_duration, write_duration};
 /// Everything that the remediator is told, with no default left to fill in.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where it listens; a loopback address.
+    /// Where it listens; without a [`Config::web_config_file`] a loopback address.
     pub listen: SocketAddr,
+    /// The file with TLS and users. What is relative in the file begins at its own folder.
+    pub web_config_file: Option<PathBuf>,
     /// What people call the cluster. Selects nothing.
     pub cluster: String,
     /// Where its documents are kept.
@@ -110,7 +112,9 @@ pub fn advise(path: &Path) -> Result<(Config, Vec<String>), Vec<String>> {
 fn read(path: &Path) -> Result<(Config, Document), Vec<String>> {
     let document =
         Document::read(path, satellite_yaml::MAX_BYTES).map_err(|problem| lines(&[problem]))?;
-    let config = check(&document).map_err(|problems| lines(&problems))?;
+    let mut config = check(&document).map_err(|problems| lines(&problems))?;
+    let beside = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
+    config.web_config_file = config.web_config_file.map(beside);
     Ok((config, document))
 }
 

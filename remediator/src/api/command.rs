@@ -1,10 +1,11 @@
 //! What every command has in common: who says it, why, for how long, and that it
 //! is carried out to its end.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use http::HeaderMap;
-use satellite_toolkit::exit::chain;
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, request::Parts};
+use satellite_toolkit::{exit::chain, web::User};
 use tracing::error;
 
 use super::{App, error::ApiError};
@@ -46,8 +47,20 @@ pub(super) async fn put_on_record(app: &App, entry: Entry) {
     app.wake.notify_one();
 }
 
-/// Who gives the command, as far as anybody knows.
-pub(super) fn author(headers: &HeaderMap) -> String {
+/// Who gives the command: the user of the web configuration, or without users whoever the
+/// client says, as far as anybody knows.
+pub(super) struct Author(pub(super) String);
+
+impl<S: Sync> FromRequestParts<S> for Author {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let verified = parts.extensions.get::<User>().map(|user| user.name().to_owned());
+        Ok(Self(verified.unwrap_or_else(|| unverified(&parts.headers))))
+    }
+}
+
+fn unverified(headers: &HeaderMap) -> String {
     let said = headers.get(USER_HEADER).and_then(|value| value.to_str().ok());
     let said = said.filter(|user| !user.trim().is_empty());
     let user: String = said

@@ -10,7 +10,7 @@ use axum::{
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
 };
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use satellite_core::{
     HostDocument, HostName, Verdict,
     document::{ManualEvent, Record},
@@ -22,7 +22,7 @@ use tracing::info;
 
 use super::{
     App,
-    command::{author, parse_reason, parse_ttl, put_on_record, refuse_in_dry_run, to_the_end},
+    command::{Author, parse_reason, parse_ttl, put_on_record, refuse_in_dry_run, to_the_end},
     error::ApiError,
     hosts::{HostView, parse_host, unknown, view_of},
 };
@@ -56,13 +56,13 @@ pub(super) async fn say(
     State(app): State<App>,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<SayQuery>, QueryRejection>,
-    headers: HeaderMap,
+    Author(author): Author,
     said: Result<Json<Said>, JsonRejection>,
 ) -> Result<(StatusCode, Json<HostView>), ApiError> {
     let (host, id) = parse_path(path)?;
     let Json(said) = said?;
     let (reason, ttl) = (parse_reason(said.reason)?, parse_ttl(said.ttl.as_deref())?);
-    let (force, author) = (parse_force(query)?, author(&headers));
+    let force = parse_force(query)?;
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
@@ -86,10 +86,10 @@ pub(super) async fn take_back(
     State(app): State<App>,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<SayQuery>, QueryRejection>,
-    headers: HeaderMap,
+    Author(author): Author,
 ) -> Result<Json<HostView>, ApiError> {
     let (host, id) = parse_path(path)?;
-    let (force, author) = (parse_force(query)?, author(&headers));
+    let force = parse_force(query)?;
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;

@@ -4,14 +4,13 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use http::HeaderMap;
 use satellite_core::document::{ListingState, Record, What};
 use serde_json::{Value, json};
 use tracing::info;
 
 use super::{
     App,
-    command::{author, put_on_record, refuse_in_dry_run, to_the_end},
+    command::{Author, put_on_record, refuse_in_dry_run, to_the_end},
     error::ApiError,
     hosts::{parse_host, unknown},
 };
@@ -22,11 +21,10 @@ use crate::{journal::Entry, ledger::Batch};
 pub(super) async fn forget(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
+    Author(author): Author,
 ) -> Result<Json<Value>, ApiError> {
     let Path(host) = path?;
     let host = parse_host(&host)?;
-    let author = author(&headers);
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;

@@ -10,7 +10,6 @@ use axum::{
     Json,
     extract::{State, rejection::JsonRejection},
 };
-use http::HeaderMap;
 use satellite_core::{Automation, HostDocument, HostName, document::Pause, manual, time::later};
 use serde::Deserialize;
 use serde_json::json;
@@ -18,7 +17,7 @@ use tracing::info;
 
 use super::{
     App,
-    command::{author, parse_reason, parse_ttl, put_on_record, refuse_in_dry_run, to_the_end},
+    command::{Author, parse_reason, parse_ttl, put_on_record, refuse_in_dry_run, to_the_end},
     error::ApiError,
     status::{Status, status},
 };
@@ -40,14 +39,14 @@ pub(super) struct PauseRequest {
 /// Pauses automation, or replaces the pause there is.
 pub(super) async fn pause(
     State(app): State<App>,
-    headers: HeaderMap,
+    Author(author): Author,
     request: Result<Json<PauseRequest>, JsonRejection>,
 ) -> Result<Json<Status>, ApiError> {
     let Json(request) = request?;
     let reason = parse_reason(request.reason)?;
     let ttl = parse_ttl(request.ttl.as_deref())?.unwrap_or(DEFAULT_TTL);
     let since = app.clock.now().wall;
-    let (all, by) = (request.all, author(&headers));
+    let (all, by) = (request.all, author);
     let pause = Pause { all, since, until: later(since, ttl), by, reason };
     let details = json!({"what": "pause", "pause": pause});
     change(app, details, move |automation, _| automation.pause = Some(pause)).await
@@ -56,9 +55,9 @@ pub(super) async fn pause(
 /// Lets automation go on, whatever made it rest.
 pub(super) async fn resume(
     State(app): State<App>,
-    headers: HeaderMap,
+    Author(author): Author,
 ) -> Result<Json<Status>, ApiError> {
-    let details = json!({"what": "resume", "by": author(&headers)});
+    let details = json!({"what": "resume", "by": author});
     let now = app.clock.now().wall;
     change(app, details, move |automation, hosts| manual::resume(automation, hosts, now)).await
 }

@@ -28,5 +28,6 @@ mod rest;
 mod sources;
 mod start;
 mod surface;
+mod web;
 mod webhook;
 mod world;
