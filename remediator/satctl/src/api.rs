@@ -1,17 +1,19 @@
 //! The remediator's HTTP API: one request, one bounded answer, one precise error.
 //!
-//! Redirects are not followed and proxies from the environment are not used: the token goes to the
-//! address that was given, and nowhere else.
+//! Redirects are not followed and proxies from the environment are not used: the token or password
+//! goes to the address that was given, and nowhere else.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
+
+use crate::args::Access;
 
 /// Who gives the command, where no credentials say so. The remediator marks such a name as
 /// unverified, and reads it on loopback only.
@@ -21,18 +23,21 @@ const USER_HEADER: HeaderName = HeaderName::from_static("x-satellite-user");
 /// this is the list of 16 000 hosts.
 const ANSWER_LIMIT: usize = 128 * 1024 * 1024;
 
-/// The largest token file that is read, in bytes.
-const TOKEN_LIMIT: usize = 4096;
+/// The largest token or password that is sent, in bytes.
+const SECRET_LIMIT: usize = 4096;
 
 /// Why a request brought nothing usable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// The token cannot be had from its file.
-    #[error("cannot read the token file {}", path.display())]
-    TokenFile { path: PathBuf, source: std::io::Error },
-    /// The file's content is no token. It is not repeated: it may be another secret.
-    #[error("{} does not hold a token alone on its first line", path.display())]
-    NotAToken { path: PathBuf },
+    /// What is needed to speak to the remediator cannot be had from its file.
+    #[error("cannot read the {what} file {}", path.display())]
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    /// The file's content is no such secret. It is not repeated: it may be another one.
+    #[error("{} does not hold a {what} alone on its first line", path.display())]
+    NotASecret { what: &'static str, path: PathBuf },
+    /// The file has no certificate, or one that cannot be used.
+    #[error("{} does not hold {what} in PEM", path.display())]
+    NotPem { what: &'static str, path: PathBuf, source: Option<reqwest::Error> },
     /// TLS or the resolver could not be set up.
     #[error("cannot set up the HTTP client")]
     Build(#[source] reqwest::Error),
@@ -57,6 +62,8 @@ pub(crate) enum ApiError {
 pub(crate) struct Api {
     http: reqwest::Client,
     base: Url,
+    /// Name and password, where they are what authenticates.
+    user: Option<(String, String)>,
     timeout: Duration,
 }
 
@@ -68,28 +75,30 @@ pub(crate) struct Answer {
 }
 
 impl Api {
-    /// Without a token, `user` is told as the author of commands.
+    /// Without credentials, `login` is told as the author of commands.
     pub(crate) fn new(
         base: Url,
-        token_file: Option<&Path>,
-        user: Option<&str>,
+        access: &Access,
+        login: Option<String>,
         timeout: Duration,
     ) -> Result<Self, ApiError> {
         let mut headers = HeaderMap::new();
-        if let Some(path) = token_file {
+        let mut user = None;
+        if let Some(path) = &access.token_file {
             headers.insert(AUTHORIZATION, bearer(path)?);
-        } else if let Some(user) = user.and_then(|user| HeaderValue::from_str(user).ok()) {
-            headers.insert(USER_HEADER, user);
+        } else if let (Some(name), Some(path)) = (&access.user, &access.password_file) {
+            user = Some((name.clone(), password(path)?));
+        } else if let Some(login) = login.and_then(|login| HeaderValue::try_from(login).ok()) {
+            headers.insert(USER_HEADER, login);
         }
         let http = reqwest::Client::builder()
             .user_agent(concat!("satctl/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .timeout(timeout)
-            .build()
-            .map_err(ApiError::Build)?;
-        Ok(Self { http, base, timeout })
+            .timeout(timeout);
+        let http = trusting(http, access)?.build().map_err(ApiError::Build)?;
+        Ok(Self { http, base, user, timeout })
     }
 
     /// `GET`, with query parameters.
@@ -152,6 +161,10 @@ impl Api {
 
     async fn exchange(&self, request: RequestBuilder, url: Url) -> Result<Answer, ApiError> {
         let url = shown(url);
+        let request = match &self.user {
+            Some((name, password)) => request.basic_auth(name, Some(password)),
+            None => request,
+        };
         let failed = |source: reqwest::Error| {
             // Its own text would repeat the URL, with a password in it.
             let source = source.without_url();
@@ -210,18 +223,56 @@ fn forced(mut url: Url, force: bool) -> Url {
     url
 }
 
+/// Has the client trust, and show, what the files hold.
+fn trusting(http: ClientBuilder, access: &Access) -> Result<ClientBuilder, ApiError> {
+    let mut http = http;
+    if let Some(path) = &access.ca_file {
+        let what = "a certificate";
+        let found = Certificate::from_pem_bundle(&read("CA", path)?);
+        let no_pem = |source| ApiError::NotPem { what, path: path.clone(), source };
+        let found = found.map_err(|error| no_pem(Some(error)))?;
+        if found.is_empty() {
+            return Err(no_pem(None));
+        }
+        http = http.tls_certs_only(found);
+    }
+    if let Some(path) = &access.cert_file {
+        let what = "a certificate and its key";
+        let no_pem = |error| ApiError::NotPem { what, path: path.clone(), source: Some(error) };
+        http = http.identity(Identity::from_pem(&read("certificate", path)?).map_err(no_pem)?);
+    }
+    Ok(http)
+}
+
 /// The header with the token of a file. The token is never shown, not even in part.
 fn bearer(path: &Path) -> Result<HeaderValue, ApiError> {
-    let content = std::fs::read(path)
-        .map_err(|source| ApiError::TokenFile { path: path.to_owned(), source })?;
-    let not_a_token = || ApiError::NotAToken { path: path.to_owned() };
+    let what = "token";
+    let content = read(what, path)?;
+    let not_a_token = || ApiError::NotASecret { what, path: path.to_owned() };
     let token = content.trim_ascii();
     let plain = token.iter().all(u8::is_ascii_graphic);
-    if token.is_empty() || token.len() > TOKEN_LIMIT || !plain {
+    if token.is_empty() || token.len() > SECRET_LIMIT || !plain {
         return Err(not_a_token());
     }
     let header = [b"Bearer ", token].concat();
     let mut header = HeaderValue::from_bytes(&header).map_err(|_| not_a_token())?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// The password of a file, which unlike a token may begin or end with a space.
+fn password(path: &Path) -> Result<String, ApiError> {
+    let what = "password";
+    let not_a_password = || ApiError::NotASecret { what, path: path.to_owned() };
+    let content = String::from_utf8(read(what, path)?).map_err(|_| not_a_password())?;
+    let password = content.strip_suffix('\n').unwrap_or(&content);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() || password.len() > SECRET_LIMIT || password.contains(char::is_control) {
+        return Err(not_a_password());
+    }
+    Ok(password.to_owned())
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ApiError> {
+    std::fs::read(path).map_err(|source| ApiError::File { what, path: path.to_owned(), source })
 }

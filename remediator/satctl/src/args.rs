@@ -43,15 +43,8 @@ pub(crate) struct Args {
     )]
     pub(crate) url: Url,
 
-    /// A file that holds the token to authenticate with, alone on its first line
-    #[arg(
-        long,
-        global = true,
-        help_heading = EVERY_COMMAND,
-        env = "SATCTL_TOKEN_FILE",
-        value_name = "FILE"
-    )]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: Access,
 
     /// Print the remediator's answer as it is
     #[arg(long, global = true, help_heading = EVERY_COMMAND)]
@@ -70,6 +63,73 @@ pub(crate) struct Args {
 
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// How the remediator is spoken to. What is secret stands in files: a command line is seen by
+/// everybody on the machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Access {
+    /// A file that holds the token to authenticate with, alone on its first line
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        env = "SATCTL_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// The user of the remediator's web configuration to authenticate as; needs --password-file
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        env = "SATCTL_USER",
+        value_name = "NAME"
+    )]
+    pub(crate) user: Option<String>,
+
+    /// A file that holds the password of --user, alone on its first line
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        env = "SATCTL_PASSWORD_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) password_file: Option<PathBuf>,
+
+    /// A file with the certificates, in PEM, that the remediator's must be signed by; without it those of the system
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        env = "SATCTL_CA_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// A file with a certificate and its key, both in PEM, to show to a remediator that demands one
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        env = "SATCTL_CERT_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) cert_file: Option<PathBuf>,
+}
+
+impl Access {
+    /// What is missing, or too much.
+    pub(crate) fn problem(&self) -> Option<&'static str> {
+        match (&self.user, &self.password_file, &self.token_file) {
+            (Some(_), None, _) => Some("--user needs --password-file (SATCTL_PASSWORD_FILE)"),
+            (None, Some(_), _) => Some("--password-file needs --user (SATCTL_USER)"),
+            (Some(_), Some(_), Some(_)) => Some("give either --user or --token-file"),
+            _ => None,
+        }
+    }
 }
 
 /// What is to be done.

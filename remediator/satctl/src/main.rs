@@ -19,7 +19,8 @@ mod text;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::api::Api;
 use crate::args::{Args, Command};
@@ -29,7 +30,11 @@ const EXIT_USAGE: u8 = 64;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let parsed = Args::try_parse().and_then(|args| match args.access.problem() {
+        Some(problem) => Err(Args::command().error(ErrorKind::ArgumentConflict, problem)),
+        None => Ok(args),
+    });
+    let args = match parsed {
         Ok(args) => args,
         Err(error) => {
             // A closed stdout or stderr leaves nobody to tell.
@@ -43,8 +48,7 @@ async fn main() -> ExitCode {
             rustls::crypto::ring::default_provider()
                 .install_default()
                 .expect("nothing before main installs a provider");
-            let (token_file, user) = (args.token_file.as_deref(), commands::login_name());
-            match Api::new(args.url, token_file, user.as_deref(), args.timeout) {
+            match Api::new(args.url, &args.access, commands::login_name(), args.timeout) {
                 Ok(api) => commands::ask(&api, request, args.json).await,
                 Err(error) => Err(error.into()),
             }

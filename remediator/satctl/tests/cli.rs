@@ -455,6 +455,94 @@ fn a_token_that_cannot_be_used_is_not_shown_and_nothing_is_asked() {
 }
 
 #[test]
+fn a_user_is_told_with_the_password_of_a_file_and_the_login_name_then_is_not() {
+    let remediator = Remediator::start();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), " ada's \n").unwrap();
+    let path = file.path().to_str().unwrap();
+    stdout(&remediator.satctl(&["status", "--user", "ada", "--password-file", path]));
+    let mut by_environment = satctl(&["status", "--url", &remediator.url()]);
+    by_environment.env("SATCTL_USER", "ada").env("SATCTL_PASSWORD_FILE", path);
+    stdout(&by_environment.output().unwrap());
+    let seen = remediator.seen();
+    assert_eq!(seen.len(), 2);
+    for seen in seen {
+        assert_eq!(seen.headers["authorization"], "Basic YWRhOiBhZGEncyA=");
+        assert!(!seen.headers.contains_key("x-satellite-user"));
+    }
+    for content in ["", "\n", "ada's\nsecond line"] {
+        std::fs::write(path, content).unwrap();
+        let line =
+            complaint(&remediator.satctl(&["status", "--user=ada", "--password-file", path]));
+        assert!(line.contains("does not hold a password") && !line.contains("ada's"), "{line}");
+    }
+    for flags in [
+        &["status", "--user", "ada"][..],
+        &["status", "--password-file", path],
+        &["status", "--user", "ada", "--password-file", path, "--token-file", path],
+    ] {
+        usage_error(&remediator.satctl(flags));
+    }
+    assert_eq!(remediator.asked(), [""; 0]);
+}
+
+/// The password of `ada` is `ada's`.
+const WEB: &str = "tls_server_config:
+  cert_file: server.pem
+  key_file: server.pem
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: server.pem
+basic_auth_users:
+  ada: $2b$04$um/YpR6.QP99uICHX5lA1.vjbFAK4Hamo93lAEvFMqJeU/51j6yJO
+";
+
+#[test]
+fn a_remediator_that_demands_tls_a_certificate_and_a_user_is_served_with_all_of_them() {
+    use satellite_toolkit::{
+        serve::{Limits, ServerMetrics, bind, serve},
+        web::Web,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    std::fs::write(path("server.pem"), certificate + &key.serialize_pem()).unwrap();
+    std::fs::write(path("web.yml"), WEB).unwrap();
+    std::fs::write(path("password"), "ada's\n").unwrap();
+    std::fs::write(path("text"), "text\n").unwrap();
+
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(bind("127.0.0.1:0")).unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let web = Web::load(std::path::Path::new(&path("web.yml"))).unwrap();
+    let app = Router::new().fallback(handle).with_state(Shared::default());
+    runtime.spawn(async move {
+        let metrics =
+            ServerMetrics::register(&mut prometheus_client::registry::Registry::default());
+        let token = tokio_util::sync::CancellationToken::new();
+        serve(listener, app, Limits::default(), &metrics, web, token).await
+    });
+
+    let pem = path("server.pem");
+    let password = path("password");
+    let all = ["--user=ada", "--password-file", &password, "--ca-file", &pem, "--cert-file", &pem];
+    let ask = |flags: &[&str]| {
+        let flags = [&["explain", "b", "--url", &url], flags].concat();
+        satctl(&flags).output().unwrap()
+    };
+    assert_eq!(stdout(&ask(&all)), "b is off\nand here is why\n");
+    let line = complaint(&ask(&all[3..]));
+    assert!(line.contains("give the name and the password of a user"), "{line}");
+    assert!(complaint(&ask(&all[..5])).contains("cannot reach the remediator"));
+    assert!(complaint(&ask(&all[..3])).contains("cannot reach the remediator"));
+    let text = path("text");
+    assert!(complaint(&ask(&["--ca-file", &text])).contains("does not hold a certificate in PEM"));
+    assert!(complaint(&ask(&["--cert-file", &text])).contains("a certificate and its key in PEM"));
+}
+
+#[test]
 fn a_remediator_that_is_away_is_named_without_the_password_of_its_url() {
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
