@@ -37,6 +37,8 @@ pub(super) struct Clients {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
     /// Whether nobody gets in without one.
     pub(super) mandatory: bool,
+    /// Whether it must have one of certain names.
+    pub(super) named: bool,
 }
 
 /// Takes its keys out of `raw`; `None` where no client is asked for a certificate.
@@ -99,7 +101,10 @@ pub(super) fn judge(
     let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
     let builder = if mandatory { builder } else { builder.allow_unauthenticated() };
     match builder.build() {
-        Ok(verifier) => Some(Clients { verifier: named(verifier, names), mandatory }),
+        Ok(verifier) => {
+            let named = !names.is_empty();
+            Some(Clients { verifier: with_names(verifier, names), mandatory, named })
+        }
         Err(error) => {
             complaints.add(authority.key, error.to_string());
             None
@@ -123,7 +128,7 @@ fn roots(
 }
 
 /// The verifier, and beyond it one of the names, if there are any.
-fn named(
+fn with_names(
     verifier: Arc<dyn ClientCertVerifier>,
     names: List<String>,
 ) -> Arc<dyn ClientCertVerifier> {

@@ -41,6 +41,7 @@ pub(super) struct Settings {
 pub(super) struct Protection {
     pub(super) tls: bool,
     pub(super) client_certificates: bool,
+    pub(super) client_names: bool,
     pub(super) users: bool,
 }
 
@@ -50,6 +51,7 @@ impl Protection {
         let kinds = [
             (self.tls != other.tls, "TLS"),
             (self.client_certificates != other.client_certificates, "client certificates"),
+            (self.client_names != other.client_names, "client_allowed_sans"),
             (self.users != other.users, "basic_auth_users"),
         ];
         kinds.into_iter().find_map(|(differs, kind)| differs.then_some(kind))
@@ -90,6 +92,7 @@ fn judge(raw: Raw, files: &mut Files, complaints: &mut Complaints) -> Settings {
     let protection = Protection {
         tls: tls.is_some(),
         client_certificates: tls.as_ref().is_some_and(|tls| tls.demands_certificates),
+        client_names: tls.as_ref().is_some_and(|tls| tls.demands_names),
         users: users.is_some(),
     };
     Settings {

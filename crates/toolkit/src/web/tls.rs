@@ -31,6 +31,8 @@ pub(super) struct Tls {
     pub(super) config: ServerConfig,
     /// Whether nobody gets in without a certificate.
     pub(super) demands_certificates: bool,
+    /// Whether it must have one of certain names.
+    pub(super) demands_names: bool,
 }
 
 /// Judges all keys before it gives up.
@@ -56,6 +58,7 @@ pub(super) fn judge(
         .ok();
     let (builder, (chain, key)) = (builder?, identity?);
     let demands_certificates = clients.as_ref().is_some_and(|clients| clients.mandatory);
+    let demands_names = clients.as_ref().is_some_and(|clients| clients.named);
     let builder = match clients {
         Some(clients) => builder.with_client_cert_verifier(clients.verifier),
         None => builder.with_no_client_auth(),
@@ -68,7 +71,7 @@ pub(super) fn judge(
     let mut config = config.ok()?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.ignore_client_order = raw.prefer_server_cipher_suites.unwrap_or(true);
-    Some(Tls { config, demands_certificates })
+    Some(Tls { config, demands_certificates, demands_names })
 }
 
 /// PEM that was given in one of two ways.

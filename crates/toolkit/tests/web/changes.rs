@@ -82,17 +82,22 @@ async fn no_kind_of_protection_comes_or_goes_without_a_restart() {
     let mutual = TLS
         .replace(" }", ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem }");
     let ada = users(&["ada"]);
-    let good = format!("{mutual}{ada}");
+    let named = mutual.replace(" }", ", client_allowed_sans: [a.example.com] }");
+    let good = format!("{named}{ada}");
     let world = World::new(&good);
     let listener = world.start_usual().await;
-    let client = world.client_with(&world.authority.client(vec![]));
+    let name = rcgen::SanType::DnsName("a.example.com".try_into().unwrap());
+    let client = world.client_with(&world.authority.client(vec![name]));
     // As the file would look, were it cut off while it is written.
-    for cut in [mutual.clone(), format!("{TLS}{ada}"), ada] {
+    for cut in [named, format!("{mutual}{ada}"), format!("{TLS}{ada}"), ada] {
         world.configure(&cut);
         listener.wait_for_metric(FAILED).await;
         let answer = listener.ask(&client, PLAIN).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-        listener.ask(&world.client(), PLAIN).await.unwrap_err();
+        let nameless = world.client_with(&world.authority.client(vec![]));
+        for stranger in [world.client(), nameless] {
+            listener.ask(&stranger, PLAIN).await.unwrap_err();
+        }
         world.configure(&good);
         listener.wait_for_metric(SUCCESSFUL).await;
     }
