@@ -54,7 +54,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What one listener grants its clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// For TLS to be agreed upon, from the first byte to the last. 5 s: it is three messages.
+    /// For TLS to be agreed upon once there is a connection. 5 s: it is three messages.
     pub handshake_timeout: Duration,
     /// For a request's whole head to arrive; also how long a kept connection may idle.
     /// 20 s, so that a scrape every 15 s keeps its connection.

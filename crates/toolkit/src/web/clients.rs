@@ -41,6 +41,15 @@ pub(super) struct Clients {
     pub(super) named: bool,
 }
 
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    /// One that is shown is verified.
+    IfTheyLike,
+    Demanded,
+}
+
 /// Takes its keys out of `raw`; `None` where no client is asked for a certificate.
 pub(super) fn judge(
     raw: &mut raw::Tls,
@@ -50,55 +59,33 @@ pub(super) fn judge(
 ) -> Option<Clients> {
     let authority =
         pem("client_ca", raw.client_ca.take(), raw.client_ca_file.take(), files, complaints);
-    let names = raw.client_allowed_sans.take().unwrap_or_default();
-    let is_broken = complaints.has("tls_server_config.client_ca")
+    let has_authority = authority.is_some()
+        || complaints.has("tls_server_config.client_ca")
         || complaints.has("tls_server_config.client_ca_file");
+    let names = raw.client_allowed_sans.take().unwrap_or_default();
+    let asked = asked(raw.client_auth_type.take().as_deref().unwrap_or_default());
     let mut refuse = |problem: &str| {
         complaints.add("tls_server_config.client_auth_type", problem);
     };
-    let mandatory = match raw.client_auth_type.take().as_deref().unwrap_or_default() {
-        "" | "NoClientCert" => {
-            if authority.is_some() || !names.is_empty() {
-                refuse(
-                    "must be RequireAndVerifyClientCert where client_ca or client_allowed_sans \
-                     is given: without it nobody is asked for a certificate",
-                );
-            }
-            return None;
+    match &asked {
+        Err(problem) => refuse(problem),
+        Ok(Asked::No) if has_authority || !names.is_empty() => refuse(
+            "must be RequireAndVerifyClientCert where client_ca or client_allowed_sans is given: \
+             without it nobody is asked for a certificate",
+        ),
+        Ok(Asked::IfTheyLike) if !names.is_empty() => refuse(
+            "must be RequireAndVerifyClientCert, with client_ca_file, where client_allowed_sans is \
+             given: who shows no certificate has no name",
+        ),
+        Ok(Asked::IfTheyLike | Asked::Demanded) if !has_authority => {
+            refuse("needs client_ca_file, whose certificates sign those of clients");
         }
-        "VerifyClientCertIfGiven" => false,
-        "RequireAndVerifyClientCert" => true,
-        "RequestClientCert" => {
-            refuse(
-                "RequestClientCert asks for a certificate and does nothing with it: write \
-                 NoClientCert",
-            );
-            return None;
-        }
-        "RequireAnyClientCert" => {
-            refuse(
-                "RequireAnyClientCert lets in whoever makes a certificate of their own: write \
-                 RequireAndVerifyClientCert and give client_ca_file",
-            );
-            return None;
-        }
-        other => {
-            refuse(&format!("{other:?} is not one of {TYPES}"));
-            return None;
-        }
-    };
-    if !mandatory && !names.is_empty() {
-        refuse(
-            "must be RequireAndVerifyClientCert where client_allowed_sans is given: who shows no \
-             certificate has no name",
-        );
+        Ok(_) => {}
     }
-    if authority.is_none() && !is_broken {
-        refuse("needs client_ca_file, whose certificates sign those of clients");
-    }
-    let authority = authority?;
+    let (asked, authority) = (asked.ok().filter(|it| *it != Asked::No)?, authority?);
     let roots = roots(&certificates(&authority, complaints)?, &authority.key, complaints)?;
     let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let mandatory = asked == Asked::Demanded;
     let builder = if mandatory { builder } else { builder.allow_unauthenticated() };
     match builder.build() {
         Ok(verifier) => {
@@ -109,6 +96,22 @@ pub(super) fn judge(
             complaints.add(authority.key, error.to_string());
             None
         }
+    }
+}
+
+fn asked(written: &str) -> Result<Asked, String> {
+    match written {
+        "" | "NoClientCert" => Ok(Asked::No),
+        "VerifyClientCertIfGiven" => Ok(Asked::IfTheyLike),
+        "RequireAndVerifyClientCert" => Ok(Asked::Demanded),
+        "RequestClientCert" => Err("RequestClientCert asks for a certificate and does nothing \
+                                    with it: write NoClientCert"
+            .into()),
+        "RequireAnyClientCert" => Err("RequireAnyClientCert lets in whoever makes a certificate \
+                                       of their own: write RequireAndVerifyClientCert and give \
+                                       client_ca_file"
+            .into()),
+        other => Err(format!("{other:?} is not one of {TYPES}")),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 pub(super) type List<T> = Vec<Option<T>>;
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "the blocks of a web configuration")]
 pub(super) struct Raw {
     pub(super) tls_server_config: Option<Tls>,
     pub(super) http_server_config: Option<Http>,
@@ -19,7 +19,7 @@ pub(super) struct Raw {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "the keys of TLS")]
 pub(super) struct Tls {
     pub(super) cert: Option<String>,
     pub(super) key: Option<String>,
@@ -37,7 +37,7 @@ pub(super) struct Tls {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "http2 or headers")]
 pub(super) struct Http {
     /// Taken and without effect: HTTP/1.1 is all that is spoken, which every client of
     /// HTTP/2 falls back to.
@@ -46,7 +46,7 @@ pub(super) struct Http {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "interval and burst")]
 pub(super) struct RateLimit {
     pub(super) interval: Option<Interval>,
     pub(super) burst: Option<u32>,
