@@ -9,13 +9,19 @@
 //! package downloads, must not swallow the scrape of `127.0.0.1`. Compression is not asked for:
 //! the Mesos process would pay for it with the CPU that its actors need.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use satellite_yaml::Problem;
 use serde::Serialize;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
+use crate::access::{Access, AccessError, AccessOptions, Pass};
 use crate::wire::ParseError;
 
 /// What this program calls itself in the `User-Agent` header.
@@ -46,7 +52,7 @@ pub mod limits {
     pub const AGENTS: usize = 128 * MIB;
 }
 
-/// How the client behaves. [`Default`] is right for a daemon; credentials will join here.
+/// How the client behaves. [`Default`] is right for a Mesos that wants no credentials.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClientOptions {
@@ -55,6 +61,8 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How long an idle connection is kept for the next request.
     pub keep_alive: Duration,
+    /// Credentials and TLS.
+    pub access: AccessOptions,
 }
 
 impl Default for ClientOptions {
@@ -64,6 +72,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(2),
             // Above the usual scrape and reconcile interval of 15 s, so that a connection is reused.
             keep_alive: Duration::from_secs(90),
+            access: AccessOptions::default(),
         }
     }
 }
@@ -74,15 +83,38 @@ pub enum ClientBuildError {
     /// `main` has not installed one.
     #[error("no TLS crypto provider is installed in this process")]
     NoCryptoProvider,
+    /// Files of credentials or TLS cannot be used; every problem of all of them.
+    #[error("{}", Lines(.0))]
+    Files(Vec<Problem>),
     /// TLS or the resolver could not be set up.
     #[error("setting up the HTTP client")]
     Http(#[source] reqwest::Error),
+}
+
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if position == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a request to Mesos brought nothing usable. Display names the URL without its credentials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
+    /// The request was not sent, since there are no credentials for it.
+    #[error("no credentials for {url}")]
+    Access {
+        /// What was to be asked.
+        url: String,
+        /// Why there are none.
+        #[source]
+        source: AccessError,
+    },
     /// Nobody listens there, the name does not resolve, or TLS failed.
     #[error("connecting to {url}")]
     Connect {
@@ -157,34 +189,43 @@ pub enum ClientError {
     },
 }
 
-/// An HTTP client for masters and agents. Cloning it is cheap and shares its connections.
+/// An HTTP client for masters and agents. Cloning it is cheap and shares its connections,
+/// and the token of its credentials.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    access: Arc<Access>,
     connect_timeout: Duration,
 }
 
 impl Client {
-    /// Makes a client.
+    /// Makes a client. The files of `options.access` are read on this thread.
     ///
     /// TLS is rustls without a built-in provider, so that the whole process has exactly one: a
     /// daemon's `main` first calls `rustls::crypto::ring::default_provider().install_default()`,
     /// and so does a test. Without it this returns [`ClientBuildError::NoCryptoProvider`].
     pub fn new(options: &ClientOptions) -> Result<Self, ClientBuildError> {
-        let ClientOptions { connect_timeout, keep_alive } = *options;
+        let ClientOptions { connect_timeout, keep_alive, ref access } = *options;
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(ClientBuildError::NoCryptoProvider);
         }
-        let http = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .no_gzip()
-            .connect_timeout(connect_timeout)
-            .pool_idle_timeout(keep_alive)
-            .build()
-            .map_err(ClientBuildError::Http)?;
-        Ok(Self { http, connect_timeout })
+        let builder = move || {
+            reqwest::Client::builder()
+                .user_agent(USER_AGENT)
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .no_gzip()
+                .connect_timeout(connect_timeout)
+                .pool_idle_timeout(keep_alive)
+        };
+        let access = Arc::new(Access::new(access, builder)?);
+        Ok(Self { access, connect_timeout })
+    }
+
+    /// Says in the log what an operator should know of how credentials travel: over plain
+    /// http to one of `targets` or to a login on another machine, or by TLS that is not
+    /// verified. A daemon calls it once, at its start.
+    pub async fn warn_of_exposure(&self, targets: &[Url]) {
+        self.access.warn_of_exposure(targets).await;
     }
 
     /// `GET url`: the whole body of a 2xx, of at most `limit` bytes, within `timeout`.
@@ -194,7 +235,7 @@ impl Client {
         timeout: Duration,
         limit: usize,
     ) -> Result<Bytes, ClientError> {
-        self.exchange(url, self.http.get(url.clone()), timeout, limit).await
+        self.exchange(url, |http| http.get(url.clone()), timeout, limit).await
     }
 
     /// `POST <base>/api/v1` with an operator call: the whole body of a 2xx, of at most `limit`
@@ -209,41 +250,62 @@ impl Client {
         let url = endpoint(base, "api/v1");
         let body = serde_json::to_vec(call)
             .map_err(|source| ClientError::Encode { url: shown(&url), source })?;
+        let body = Bytes::from(body);
         // Mesos refuses a call without the content type (400), and answers protobuf to whoever
         // does not say what it accepts on some versions.
-        let request = self
-            .http
-            .post(url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .body(body);
+        let request = |http: &reqwest::Client| {
+            http.post(url.clone())
+                .header(CONTENT_TYPE, "application/json")
+                .header(ACCEPT, "application/json")
+                .body(body.clone())
+        };
         self.exchange(&url, request, timeout, limit).await
     }
 
     async fn exchange(
         &self,
         url: &Url,
-        request: reqwest::RequestBuilder,
+        request: impl Fn(&reqwest::Client) -> RequestBuilder,
         timeout: Duration,
         limit: usize,
     ) -> Result<Bytes, ClientError> {
-        // One clock over connecting, waiting and reading: a peer that drips bytes is cut off too.
-        match tokio::time::timeout(timeout, self.exchange_unbounded(url, request, limit)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(ClientError::Timeout { url: shown(url), timeout }),
+        // One clock over credentials, connecting, waiting and reading: a peer that drips bytes
+        // is cut off too.
+        let clock = Clock { began: Instant::now(), timeout };
+        let http = self.access.http().await;
+        let mut pass = clock.admit(url, self.access.pass(&http)).await?;
+        let mut response = self.send(url, pass.apply(request(&http)), clock).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(other) = clock.admit(url, pass.instead(&http)).await?
+        {
+            // Once only: what is refused with a new token is refused.
+            pass = other;
+            response = self.send(url, pass.apply(request(&http)), clock).await?;
         }
+        clock.bound(url, self.judge(url, response, &pass, limit)).await
     }
 
-    async fn exchange_unbounded(
+    async fn send(
         &self,
         url: &Url,
-        request: reqwest::RequestBuilder,
+        request: RequestBuilder,
+        clock: Clock,
+    ) -> Result<Response, ClientError> {
+        let sent = async { request.send().await.map_err(|source| self.failed(url, source)) };
+        clock.bound(url, sent).await
+    }
+
+    async fn judge(
+        &self,
+        url: &Url,
+        mut response: Response,
+        pass: &Pass,
         limit: usize,
     ) -> Result<Bytes, ClientError> {
-        let mut response = request.send().await.map_err(|source| self.failed(url, source))?;
         let status = response.status();
         if status.is_redirection() {
-            let to = response.headers().get(LOCATION).map(|to| escaped(to.as_bytes()));
+            let to = response.headers().get(LOCATION);
+            let to = to.map(|to| escaped(pass.hidden_in(to.as_bytes()).as_bytes()));
             return Err(ClientError::Redirected { url: shown(url), status: status.as_u16(), to });
         }
         if !status.is_success() {
@@ -255,7 +317,7 @@ impl Client {
                     break;
                 }
             }
-            let body = escaped(&body);
+            let body = escaped(pass.hidden_in(&body).as_bytes());
             return Err(ClientError::Status { url: shown(url), status: status.as_u16(), body });
         }
         self.body(url, response, limit).await
@@ -264,7 +326,7 @@ impl Client {
     async fn body(
         &self,
         url: &Url,
-        mut response: reqwest::Response,
+        mut response: Response,
         limit: usize,
     ) -> Result<Bytes, ClientError> {
         let too_large = || ClientError::TooLarge { url: shown(url), limit };
@@ -297,6 +359,41 @@ impl Client {
     }
 }
 
+/// How long one request may still take.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    began: Instant,
+    timeout: Duration,
+}
+
+impl Clock {
+    fn left(self) -> Duration {
+        self.timeout.saturating_sub(self.began.elapsed())
+    }
+
+    /// A part of the exchange with Mesos.
+    async fn bound<T>(
+        self,
+        url: &Url,
+        part: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        match timeout(self.left(), part).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(ClientError::Timeout { url: shown(url), timeout: self.timeout }),
+        }
+    }
+
+    /// The getting of credentials, for which Mesos is not to be blamed.
+    async fn admit<T>(
+        self,
+        url: &Url,
+        part: impl Future<Output = Result<T, AccessError>>,
+    ) -> Result<T, ClientError> {
+        let result = timeout(self.left(), part).await.unwrap_or(Err(AccessError::Pending));
+        result.map_err(|source| ClientError::Access { url: shown(url), source })
+    }
+}
+
 /// The URL of `path` (`metrics/snapshot`) below `base`, which may itself carry a path
 /// (`http://gateway/mesos`) with or without a final slash. A query or fragment of `base` is
 /// dropped. A `base` that has no path at all (`data:…`) comes back as it is; no request to it can
@@ -322,7 +419,7 @@ pub fn shown(url: &Url) -> String {
 }
 
 /// What a stranger sent, as it may be shown: short, printable, on one line.
-fn escaped(bytes: &[u8]) -> String {
+pub(crate) fn escaped(bytes: &[u8]) -> String {
     let start = &bytes[..bytes.len().min(ERROR_BODY_LIMIT)];
     let text = String::from_utf8_lossy(start);
     let mut line = String::with_capacity(text.len());
