@@ -7,11 +7,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use satellite_mesos::{Client, ClientBuildError, ClientOptions};
 use satellite_toolkit::{exit::Failure, logging::LogArgs, serve::split_address, web::Web};
 use satellite_yaml::Problem;
 use url::Url;
 
-use crate::config::FileConfig;
+use crate::{access::AccessArgs, config::FileConfig};
 
 /// Mesos master, agent and task container metrics, and host checks, for Prometheus.
 ///
@@ -37,13 +38,9 @@ pub struct Args {
     )]
     timeout: String,
 
-    /// File with the principal and secret for Mesos (not yet in force)
-    #[arg(
-        long = "mesos.credentials-file",
-        env = "SATELLITE_MESOS_CREDENTIALS_FILE",
-        value_name = "FILE"
-    )]
-    credentials_file: Option<PathBuf>,
+    /// How Mesos is got into.
+    #[command(flatten)]
+    access: AccessArgs,
 
     /// Address to listen on, HOST:PORT or :PORT; port 0 picks a free one
     #[arg(
@@ -100,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) master: Option<Url>,
     pub(crate) agent: Option<Url>,
     pub(crate) timeout: Duration,
+    /// With what it is let in by.
+    pub(crate) client: Client,
     pub(crate) listen_address: String,
     pub(crate) telemetry_path: String,
     pub(crate) web: Web,
@@ -108,13 +107,13 @@ pub(crate) struct Config {
 }
 
 impl Args {
-    /// Judges every flag and reads the configuration file.
+    /// Judges every flag and reads every file.
     pub(crate) fn into_config(self) -> Result<Config, Failure> {
         let Self {
             master,
             agent,
             timeout,
-            credentials_file,
+            access,
             listen_address,
             telemetry_path,
             web_config_file,
@@ -133,25 +132,26 @@ impl Args {
         let listen = split_address(&listen_address).map_err(|error| error.to_string());
         problems.take("--web.listen-address", listen.map(drop));
         problems.take("--web.telemetry-path", check_path(&telemetry_path));
-        if credentials_file.is_some() {
-            problems.add("--mesos.credentials-file: authentication is not yet in force".into());
-        }
+        let client = client(access, &mut problems)?;
         let web = problems.all(web_config_file.as_deref().map(Web::load).transpose());
         if names == MetricNames::MesosExporter {
             problems.add("--metrics.names: mesos_exporter's names are not yet in force".into());
         }
         let file = problems.all(config_file.as_deref().map(FileConfig::load).transpose());
-        match (master, agent, timeout) {
-            (Some(master), Some(agent), Some(timeout)) if problems.0.is_empty() => Ok(Config {
-                master,
-                agent,
-                timeout,
-                listen_address,
-                telemetry_path,
-                web: web.unwrap_or_default(),
-                config_file,
-                file: file.unwrap_or_default(),
-            }),
+        match (master, agent, timeout, client) {
+            (Some(master), Some(agent), Some(timeout), Some(client)) if problems.0.is_empty() => {
+                Ok(Config {
+                    master,
+                    agent,
+                    timeout,
+                    client,
+                    listen_address,
+                    telemetry_path,
+                    web: web.unwrap_or_default(),
+                    config_file,
+                    file: file.unwrap_or_default(),
+                })
+            }
             _ => Err(Failure::Usage(problems.0)),
         }
     }
@@ -177,6 +177,29 @@ impl Problems {
             self.0.extend(found.iter().map(ToString::to_string));
             None
         })
+    }
+}
+
+/// The client for Mesos; `None` where its files are not in order.
+fn client(access: AccessArgs, problems: &mut Problems) -> Result<Option<Client>, Failure> {
+    let mut options = ClientOptions::default();
+    match access.into_options() {
+        Ok(access) => options.access = access,
+        Err(problem) => {
+            problems.add(problem);
+            return Ok(None);
+        }
+    }
+    match Client::new(&options) {
+        Ok(client) => Ok(Some(client)),
+        Err(ClientBuildError::Files(found)) => {
+            found.iter().for_each(|problem| problems.add(problem.to_string()));
+            Ok(None)
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error).context("cannot set up the client for Mesos");
+            Err(Failure::Runtime(error))
+        }
     }
 }
 
@@ -220,6 +243,8 @@ mod tests {
     use super::*;
 
     fn parsed(flags: &[&str]) -> Result<Config, Vec<String>> {
+        // A second test of this process finds it installed already.
+        let _already = rustls::crypto::ring::default_provider().install_default();
         let program = std::iter::once(&"satellite-exporter");
         let args = Args::try_parse_from(program.chain(flags)).unwrap();
         args.into_config().map_err(|failure| match failure {
@@ -251,7 +276,8 @@ mod tests {
             "--mesos.timeout=0s",
             "--web.listen-address=9105",
             "--web.telemetry-path=/",
-            "--mesos.credentials-file=x",
+            "--mesos.credentials-file=/nonexistent.json",
+            "--mesos.tls.ca-file=/nonexistent.pem",
             "--web.config.file=/nonexistent-web.yml",
             "--metrics.names=mesos_exporter",
             "--config.file=/nonexistent.yml",
@@ -263,7 +289,8 @@ mod tests {
             "--mesos.timeout: must be above 0",
             "--web.listen-address: \"9105\" is not HOST:PORT or :PORT",
             "--web.telemetry-path: \"/\" is taken by the daemon's own pages",
-            "--mesos.credentials-file: authentication is not yet in force",
+            "/nonexistent.pem: cannot be read: No such file or directory (os error 2)",
+            "/nonexistent.json: cannot be read: No such file or directory (os error 2)",
             "/nonexistent-web.yml: cannot be read: No such file or directory (os error 2)",
             "--metrics.names: mesos_exporter's names are not yet in force",
             "/nonexistent.yml: cannot be read: No such file or directory (os error 2)",
@@ -273,5 +300,15 @@ mod tests {
             parsed(&[]).unwrap_err(),
             ["nothing to do: give --mesos.master=URL, --mesos.agent=URL or both"]
         );
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        for (given, missing) in [("cert", "key"), ("key", "cert")] {
+            let flag = format!("--mesos.tls.{given}-file=x");
+            let problems = parsed(&["--mesos.master=https://h", &flag]).unwrap_err();
+            let expected = format!("--mesos.tls.{given}-file: wants --mesos.tls.{missing}-file");
+            assert_eq!(problems, [expected]);
+        }
     }
 }

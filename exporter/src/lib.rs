@@ -6,6 +6,7 @@
 //! results of the host `checks`, and nothing that Mesos said is kept after one, save the
 //! names of containers.
 
+mod access;
 mod args;
 mod catalogue;
 mod checks;
@@ -21,7 +22,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
-use satellite_mesos::{Client, ClientOptions};
 use satellite_toolkit::{
     exit::Failure,
     lifecycle::{self, Readiness},
@@ -49,8 +49,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn daemon(config: Config) -> anyhow::Result<()> {
-    let Config { master, agent, timeout, listen_address, telemetry_path, web, config_file, file } =
-        config;
+    let Config {
+        master,
+        agent,
+        timeout,
+        client,
+        listen_address,
+        telemetry_path,
+        web,
+        config_file,
+        file,
+    } = config;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut own = Registry::default();
     process::register(&mut own, env!("CARGO_PKG_VERSION"));
@@ -58,11 +67,11 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     web.register(&mut own);
     let (reload, reloader) =
         lifecycle::reload(&mut own, Timestamp::now()).context("cannot listen for SIGHUP")?;
-    let client =
-        Client::new(&ClientOptions::default()).context("cannot set up the client for Mesos")?;
     let listener = serve::bind(&listen_address).await?;
 
     info!(version = env!("CARGO_PKG_VERSION"), "Starting satellite-exporter");
+    let targets: Vec<_> = master.iter().chain(&agent).cloned().collect();
+    client.warn_of_exposure(&targets).await;
     let checks = Arc::new(Checks::new(shutdown.tracker(), shutdown.token()));
     checks.apply(file.checks).await;
     let reloaded = Arc::clone(&checks);

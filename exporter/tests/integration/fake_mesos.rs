@@ -32,10 +32,16 @@ pub(crate) enum Answer {
     Hang,
 }
 
+/// By path.
+type Answers = Arc<Mutex<HashMap<String, Answer>>>;
+/// The `Authorization` that a request must have to be answered by anything but 401.
+type Wanted = Arc<Mutex<Option<String>>>;
+
 /// Runs until it is dropped. A path without an answer is 404.
 pub(crate) struct FakeMesos {
     pub(crate) address: SocketAddr,
-    answers: Arc<Mutex<HashMap<String, Answer>>>,
+    answers: Answers,
+    wanted: Wanted,
     asked: watch::Receiver<Vec<String>>,
     task: JoinHandle<()>,
 }
@@ -50,16 +56,16 @@ impl FakeMesos {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let answers = Arc::<Mutex<HashMap<String, Answer>>>::default();
-        let shared = Arc::clone(&answers);
+        let (answers, wanted) = (Answers::default(), Wanted::default());
+        let shared = (Arc::clone(&answers), Arc::clone(&wanted));
         let (told, asked) = watch::channel(Vec::new());
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&shared), told.clone()));
+                tokio::spawn(serve(stream, shared.clone(), told.clone()));
             }
         });
-        Self { address, answers, asked, task }
+        Self { address, answers, wanted, asked, task }
     }
 
     /// A master that answers as the recorded `leader` or `follower` did.
@@ -89,6 +95,11 @@ impl FakeMesos {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
+    /// From now on only requests with this `Authorization` are let in.
+    pub(crate) fn want(&self, authorization: &str) {
+        *self.wanted.lock().unwrap() = Some(authorization.to_owned());
+    }
+
     /// Waits until somebody has asked for `path`.
     pub(crate) async fn wait_for_request(&self, path: &str) {
         let mut asked = self.asked.clone();
@@ -109,7 +120,7 @@ pub(crate) fn fixture(name: &str) -> String {
 
 async fn serve(
     mut stream: TcpStream,
-    answers: Arc<Mutex<HashMap<String, Answer>>>,
+    (answers, wanted): (Answers, Wanted),
     told: watch::Sender<Vec<String>>,
 ) {
     let mut head = Vec::new();
@@ -122,8 +133,15 @@ async fn serve(
     let head = String::from_utf8(head).unwrap();
     let path = head.split(' ').nth(1).unwrap();
     told.send_modify(|paths| paths.push(path.to_owned()));
-    let answer = answers.lock().unwrap().get(path).cloned();
-    let response = match answer.unwrap_or(Answer::Status(404, String::new())) {
+    let sent = head.lines().find_map(|line| line.strip_prefix("authorization: "));
+    let answer = match &*wanted.lock().unwrap() {
+        Some(wanted) if sent != Some(wanted) => Answer::Status(401, String::new()),
+        _ => {
+            let answer = answers.lock().unwrap().get(path).cloned();
+            answer.unwrap_or(Answer::Status(404, String::new()))
+        }
+    };
+    let response = match answer {
         Answer::Json(body) => respond("200 OK", "", body.len(), &body),
         Answer::Status(status, body) => respond(&format!("{status} X"), "", body.len(), &body),
         Answer::Redirect(to) => respond("307 X", &format!("Location: {to}\r\n"), 0, ""),

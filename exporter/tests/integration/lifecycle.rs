@@ -42,7 +42,10 @@ impl File {
 async fn what_cannot_be_used_is_refused_with_exit_64_and_one_line_per_problem() {
     let file = File::new("checks:\n  - {name: a, command: []}\n  - {name: a, command: [x]}\n");
     let path = file.path().display().to_string();
-    let cases: [(&[&str], &[&str]); 6] = [
+    let bad = tempfile::tempdir().unwrap();
+    let credentials = bad.path().join("credentials").display().to_string();
+    std::fs::write(&credentials, "principal: prom\n").unwrap();
+    let cases: [(&[&str], &[&str]); 7] = [
         (&[], &["nothing to do: give --mesos.master=URL, --mesos.agent=URL or both"]),
         (&["--mesos.agent=x"], &["--mesos.agent: \"x\" is not a URL such as"]),
         (&[AGENT, "--log.format=xml"], &["invalid value 'xml' for '--log.format <FORMAT>'"]),
@@ -50,6 +53,17 @@ async fn what_cannot_be_used_is_refused_with_exit_64_and_one_line_per_problem() 
         (
             &[AGENT, "--metrics.names=mesos_exporter", "--web.config.file=x.yml"],
             &["x.yml: cannot be read: No such file", "--metrics.names: mesos_exporter's names are"],
+        ),
+        (
+            &[
+                AGENT,
+                &format!("--mesos.credentials-file={credentials}"),
+                "--mesos.tls.ca-file=/nonexistent.pem",
+            ],
+            &[
+                "/nonexistent.pem: cannot be read: ",
+                &format!("{credentials}:1:12: principal: wants secret beside it"),
+            ],
         ),
         (
             &[AGENT, &file.flag],

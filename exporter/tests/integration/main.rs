@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test and its helpers fail by panicking")]
 
+mod access;
 mod exporter;
 mod fake_mesos;
 mod faults;
