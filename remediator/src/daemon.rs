@@ -12,7 +12,10 @@ use futures::{
     future::{BoxFuture, select_all},
 };
 use prometheus_client::registry::Registry;
-use satellite_config::Config;
+use satellite_config::{Access, Config, Identity};
+use satellite_mesos::{
+    AccessOptions, Client, ClientBuildError, ClientOptions, IdentityFiles, TlsOptions,
+};
 use satellite_toolkit::{
     browser,
     exit::{Failure, chain},
@@ -63,7 +66,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let web = load_web(&config)?;
     // Another provider would only be there if something else had put it there.
     rustls_provider()?;
-    shutdown::block_on(run_daemon(args, config, web)).context("cannot start the runtime")?
+    let mesos = mesos(&config)?;
+    shutdown::block_on(run_daemon(args, config, web, mesos)).context("cannot start the runtime")?
 }
 
 /// TLS and users. Only with users may it be reached from elsewhere, which the
@@ -98,9 +102,32 @@ fn rustls_provider() -> Result<(), Failure> {
     installed.map_err(|_| anyhow::anyhow!("a TLS provider is installed already").into())
 }
 
-async fn run_daemon(args: &Args, config: Config, web: Web) -> Result<(), Failure> {
+/// The client for the masters, with what it is let in by.
+fn mesos(config: &Config) -> Result<Client, Failure> {
+    let Access { credentials_file, ca_file, identity, insecure_skip_verify } =
+        config.access.clone();
+    let identity =
+        identity.map(|Identity { cert_file, key_file }| IdentityFiles { cert_file, key_file });
+    let tls = TlsOptions { ca_file, identity, insecure_skip_verify };
+    let mut options = ClientOptions::default();
+    options.access = AccessOptions { credentials_file, tls };
+    Client::new(&options).map_err(|error| match error {
+        ClientBuildError::Files(problems) => {
+            Failure::Usage(problems.iter().map(ToString::to_string).collect())
+        }
+        error => anyhow::Error::from(error).context("cannot set up the client for Mesos").into(),
+    })
+}
+
+async fn run_daemon(
+    args: &Args,
+    config: Config,
+    web: Web,
+    mesos: Client,
+) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
-    let daemon = Daemon::prepare(config, web).await?;
+    mesos.warn_of_exposure(&config.masters).await;
+    let daemon = Daemon::prepare(config, web, mesos).await?;
     let listener = serve::bind(&daemon.listen).await.map_err(anyhow::Error::from)?;
     let tasks = daemon.start(args, &shutdown, listener);
     // Each runs until the end is asked for. One that ends before has failed, and
@@ -146,7 +173,7 @@ async fn open_journal(
 }
 
 /// The sources over the network.
-fn network() -> anyhow::Result<Network> {
+fn network(mesos: Client) -> anyhow::Result<Network> {
     let http = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
@@ -154,7 +181,6 @@ fn network() -> anyhow::Result<Network> {
         .no_proxy()
         .user_agent(concat!("satellite/", env!("CARGO_PKG_VERSION")))
         .build()?;
-    let mesos = satellite_mesos::Client::new(&satellite_mesos::ClientOptions::default())?;
     Ok(Network { http, mesos })
 }
 
@@ -240,7 +266,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn prepare(config: Config, web: Web) -> anyhow::Result<Self> {
+    async fn prepare(config: Config, web: Web, mesos: Client) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let mut registry = Registry::default();
         process::register(&mut registry, env!("CARGO_PKG_VERSION"));
@@ -251,7 +277,7 @@ impl Daemon {
         let outside = Outside {
             store: open_store(&config).await?,
             disk: Arc::new(OsDisk),
-            sources: Arc::new(network()?),
+            sources: Arc::new(network(mesos)?),
             clock,
         };
         let parts = Parts::assemble(config, outside, registry).await?;
@@ -296,6 +322,7 @@ fn reload(file: &Path, current: &watch::Sender<Arc<Config>>) -> Result<(), Strin
     for (key, same) in [
         ("listen", fresh.listen == former.listen),
         ("web_config_file", fresh.web_config_file == former.web_config_file),
+        ("mesos.credentials_file or mesos.tls", fresh.access == former.access),
         ("store", fresh.store == former.store),
         ("policy.dry_run", fresh.policy.dry_run == former.policy.dry_run),
         ("whitelist.file", fresh.whitelist.file == former.whitelist.file),

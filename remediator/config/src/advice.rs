@@ -37,6 +37,11 @@ pub(super) fn advise(config: &Config) -> Complaints {
                    clustered, and both listed, outlive one of them";
         advice.add("alertmanagers", say);
     }
+    if config.access.insecure_skip_verify {
+        let say = "is true: whoever gets in between the remediator and a master reads the \
+                   credentials, and says which hosts there are";
+        advice.add("mesos.tls.insecure_skip_verify", say);
+    }
     advise_on_clocks(config, &mut advice);
     advise_on_watchdogs(config, &mut advice);
     advise_on_budget(config.policy.max_off, &mut advice);

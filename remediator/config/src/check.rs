@@ -19,7 +19,7 @@ use satellite_core::{
 use url::Url;
 
 use super::{
-    Complaints, Config, EmbeddedStore, NotInForce, WhitelistConfig,
+    Access, Complaints, Config, EmbeddedStore, Identity, NotInForce, WhitelistConfig,
     raw::{self, List, Raw, Wait},
     value::{Text, Whole, Written},
 };
@@ -66,9 +66,7 @@ pub(super) fn config(raw: Raw, complaints: &mut Complaints) -> Option<Config> {
     refuse_files(&raw, complaints);
     let not_in_force = not_in_force(&raw);
     let mesos = raw.mesos.unwrap_or_default();
-    if mesos.credentials_file.is_some() {
-        unsupported("mesos.credentials_file", "masters are asked without credentials", complaints);
-    }
+    let access = access(mesos.credentials_file, mesos.tls.unwrap_or_default(), complaints);
     let masters = urls("mesos.masters", mesos.masters, complaints);
     let store = store(raw.store, masters.as_deref(), complaints);
     let whitelist = raw.whitelist.unwrap_or_default();
@@ -96,6 +94,7 @@ pub(super) fn config(raw: Raw, complaints: &mut Complaints) -> Option<Config> {
         cluster: raw.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.into()),
         store: store?,
         masters: masters?,
+        access,
         alertmanagers: alertmanagers?,
         prometheus: prometheus?,
         reconcile_interval,
@@ -165,6 +164,35 @@ fn not_in_force(raw: &Raw) -> Vec<NotInForce> {
     ];
     let applies = items.into_iter().filter(|(applies, ..)| *applies);
     applies.map(|(_, key, why)| NotInForce { key, why }).collect()
+}
+
+fn access(credentials_file: Option<PathBuf>, raw: raw::Tls, complaints: &mut Complaints) -> Access {
+    let raw::Tls { ca_file, cert_file, key_file, insecure_skip_verify } = raw;
+    let paths = [
+        ("mesos.credentials_file", &credentials_file),
+        ("mesos.tls.ca_file", &ca_file),
+        ("mesos.tls.cert_file", &cert_file),
+        ("mesos.tls.key_file", &key_file),
+    ];
+    for (key, path) in paths {
+        if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            complaints.add(key, "is empty; give a path, or remove the key");
+        }
+    }
+    let identity = match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => Some(Identity { cert_file, key_file }),
+        (None, None) => None,
+        (Some(_), None) => {
+            complaints.add("mesos.tls.cert_file", "wants key_file beside it");
+            None
+        }
+        (None, Some(_)) => {
+            complaints.add("mesos.tls.key_file", "wants cert_file beside it");
+            None
+        }
+    };
+    let insecure_skip_verify = insecure_skip_verify.unwrap_or(false);
+    Access { credentials_file, ca_file, identity, insecure_skip_verify }
 }
 
 fn store(

@@ -44,6 +44,8 @@ pub struct Config {
     pub store: EmbeddedStore,
     /// Every configured Mesos master.
     pub masters: Vec<Url>,
+    /// What the masters are asked with.
+    pub access: Access,
     /// Every peer of Alertmanager.
     pub alertmanagers: Vec<Url>,
     /// Every Prometheus that may say that a host is well.
@@ -59,6 +61,41 @@ pub struct Config {
     /// What the file asks for, by itself or by default, and this version does
     /// not do yet. Said at the start.
     pub not_in_force: Vec<NotInForce>,
+}
+
+/// Credentials and TLS for the masters. Whoever opens the files judges what is in them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The credentials; none are sent without it.
+    pub credentials_file: Option<PathBuf>,
+    /// The only CA that is trusted; those of the machine without it.
+    pub ca_file: Option<PathBuf>,
+    /// What is shown to the masters.
+    pub identity: Option<Identity>,
+    /// Whether any certificate of a master's is taken.
+    pub insecure_skip_verify: bool,
+}
+
+/// A client certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+}
+
+impl Access {
+    /// Makes each path one that holds wherever the daemon was started: what is relative is
+    /// so to `folder`, the configuration's.
+    fn relative_to(&mut self, folder: &Path) {
+        let identity = self.identity.as_mut();
+        let identity = identity.map(|it| [&mut it.cert_file, &mut it.key_file]);
+        let paths = self.credentials_file.iter_mut().chain(&mut self.ca_file);
+        for path in paths.chain(identity.into_iter().flatten()) {
+            *path = folder.join(&path);
+        }
+    }
 }
 
 /// The store of a remediator that is alone.
@@ -113,8 +150,9 @@ fn read(path: &Path) -> Result<(Config, Document), Vec<String>> {
     let document =
         Document::read(path, satellite_yaml::MAX_BYTES).map_err(|problem| lines(&[problem]))?;
     let mut config = check(&document).map_err(|problems| lines(&problems))?;
-    let beside = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
-    config.web_config_file = config.web_config_file.map(beside);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.web_config_file = config.web_config_file.map(|file| folder.join(file));
+        config.access.relative_to(folder);
     Ok((config, document))
 }
 

@@ -66,6 +66,16 @@ pub(super) struct ZooKeeper {
 pub(super) struct Mesos {
     pub(super) masters: Option<List<Text<Url>>>,
     pub(super) credentials_file: Option<PathBuf>,
+    pub(super) tls: Option<Tls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) cert_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) insecure_skip_verify: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

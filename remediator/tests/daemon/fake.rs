@@ -23,6 +23,7 @@ use tokio::{
 pub(crate) struct Request {
     /// With its query.
     pub(crate) path: String,
+    pub(crate) authorization: Option<String>,
     pub(crate) body: String,
 }
 
@@ -184,11 +185,15 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
     }
     let head = String::from_utf8(head).ok()?;
     let path = head.split(' ').nth(1)?.to_owned();
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
+    let header = |wanted: &str| {
+        head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
+        })
+    };
+    let length = header("content-length").and_then(|length| length.parse().ok());
+    let authorization = header("authorization");
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request { path, body: String::from_utf8(body).ok()? })
+    Some(Request { path, authorization, body: String::from_utf8(body).ok()? })
 }

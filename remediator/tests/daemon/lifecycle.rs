@@ -148,6 +148,7 @@ async fn what_only_a_restart_can_change_is_refused_at_a_reload() {
     for (old, new, key) in [
         ("127.0.0.1:0", "127.0.0.1:1", "listen"),
         ("cluster: lab", "web_config_file: web.yml\ncluster: lab", "web_config_file"),
+        ("mesos: {", "mesos: { tls: { insecure_skip_verify: true },", "mesos.tls"),
         ("/store }", "/elsewhere }", "store"),
         ("/whitelist,", "/elsewhere,", "whitelist.file"),
     ] {

@@ -26,6 +26,8 @@ pub(crate) struct Master {
 struct MasterState {
     leads: Leads,
     agents: Vec<Value>,
+    /// The `Authorization` without which it answers 401.
+    wants: Option<String>,
 }
 
 /// What a master says of itself.
@@ -41,7 +43,7 @@ pub(crate) enum Leads {
 
 impl Master {
     pub(crate) async fn start() -> Self {
-        let state = MasterState { leads: Leads::Yes, agents: Vec::new() };
+        let state = MasterState { leads: Leads::Yes, agents: Vec::new(), wants: None };
         let state = Arc::new(Mutex::new(state));
         let seen = Arc::clone(&state);
         let fake = Fake::start(move |request| seen.lock().unwrap().answer(request)).await;
@@ -50,6 +52,11 @@ impl Master {
 
     pub(crate) fn leads(&self, leads: Leads) {
         self.state.lock().unwrap().leads = leads;
+    }
+
+    /// From now on it lets in only who sends this `Authorization`.
+    pub(crate) fn wants(&self, authorization: &str) {
+        self.state.lock().unwrap().wants = Some(authorization.to_owned());
     }
 
     /// From now on these hosts have an agent each, at 10.0.0.1 and so on.
@@ -76,6 +83,9 @@ impl MasterState {
     fn answer(&self, request: &Request) -> Reply {
         if request.path != "/api/v1" {
             return Reply::text(404, "");
+        }
+        if self.wants.is_some() && self.wants != request.authorization {
+            return Reply::text(401, "");
         }
         match &self.leads {
             Leads::Yes => {}

@@ -171,3 +171,29 @@ async fn a_master_that_follows_or_knows_no_leader_is_no_leader() {
         remediator.ready().await;
     }
 }
+
+#[tokio::test]
+async fn masters_that_want_credentials_are_asked_with_those_of_the_file_as_it_is_now() {
+    let world = World::new().await;
+    // `remediator:s3cr3t`, as it goes over the wire.
+    world.peers.master.wants("Basic cmVtZWRpYXRvcjpzM2NyM3Q=");
+    // Whole at any instant, as whoever issues secrets writes them.
+    let write = |secret: &str| {
+        let text = format!(r#"{{"principal": "remediator", "secret": "{secret}"}}"#);
+        std::fs::write(world.path("new"), text).unwrap();
+        std::fs::rename(world.path("new"), world.path("mesos.credentials")).unwrap();
+    };
+    write("wr0ng");
+    world.configure(|config| {
+        config.replace("mesos: {", "mesos: { credentials_file: mesos.credentials,")
+    });
+    let remediator = world.start().await;
+    let text = remediator.not_ready("mesos: ").await;
+    assert!(text.contains("answered 401"), "{text}");
+    write("s3cr3t");
+    remediator.ready().await;
+    world.wait_for_whitelist(&HOSTS).await;
+    for line in remediator.log() {
+        assert!(!["wr0ng", "s3cr3t"].iter().any(|secret| line.contains(secret)), "{line}");
+    }
+}

@@ -84,6 +84,23 @@ async fn every_problem_is_a_line_of_its_own_before_anything_is_bound_or_made() {
 }
 
 #[tokio::test]
+async fn credentials_and_certificates_that_cannot_be_used_are_exit_64_each_with_its_line() {
+    let world = World::new().await;
+    fs::write(world.path("mesos.credentials"), "principal: remediator\n").unwrap();
+    let files = "mesos: { credentials_file: mesos.credentials, tls: { ca_file: ca.pem },";
+    world.configure(|config| config.replace("mesos: {", files));
+    let (code, lines) = fails(&world.config_file(), &[]).await;
+    assert_eq!(code, Some(64));
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let ca = format!("{}: cannot be read: ", world.path("ca.pem").display());
+    assert!(lines[0].starts_with(&ca), "{lines:#?}");
+    let credentials = world.path("mesos.credentials");
+    let credentials = format!("{}:1:12: principal: wants secret", credentials.display());
+    assert!(lines[1].starts_with(&credentials), "{lines:#?}");
+    assert!(!world.path("store").exists());
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_one_line_that_names_it_and_exit_1() {
     let world = World::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use satellite_config::{self as config, Config};
+use satellite_config::{self as config, Access, Config, Identity};
 use satellite_core::{
     matcher::Labels,
     policy::{Action, MaxOff, MinHosts, NewHosts},
@@ -267,6 +267,30 @@ fn a_whitelist_that_forgets_soon_or_lets_nobody_go_is_told() {
         let found = advice(&WISE.replace("whitelist }", &format!("whitelist, {added} }}")));
         assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
     }
+}
+
+#[test]
+fn whoever_verifies_no_certificate_is_told() {
+    let tls = r#"5050"], tls: { insecure_skip_verify: true } }"#;
+    let found = advice(&WISE.replace(r#"5050"] }"#, tls));
+    let expected = "2:74: mesos.tls.insecure_skip_verify: is true: whoever gets in between";
+    assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+}
+
+#[test]
+fn relative_files_of_credentials_and_tls_are_beside_the_configuration() {
+    let access = good("access.good.yml").access;
+    let expected = Access {
+        credentials_file: Some(folder().join("mesos.credentials")),
+        ca_file: Some("/etc/ssl/mesos-ca.pem".into()),
+        identity: Some(Identity {
+            cert_file: folder().join("tls/satellite.pem"),
+            key_file: folder().join("tls/satellite.key"),
+        }),
+        insecure_skip_verify: false,
+    };
+    assert_eq!(access, expected);
+    assert_eq!(good("smallest.good.yml").access, Access::default());
 }
 
 #[test]
