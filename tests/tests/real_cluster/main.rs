@@ -23,6 +23,7 @@ use satellite_tests::deployment::Deployment;
 use satellite_tests::layout;
 use satellite_tests::run::Run;
 
+mod access;
 mod mesos;
 mod remediation;
 mod rounds;
@@ -33,6 +34,7 @@ type Case = fn(&mut Lab) -> Result<()>;
 const CASES: &[(&str, Case)] = &[
     ("mesos_offers_no_host_that_is_not_in_the_whitelist", mesos::whitelist),
     ("a_new_leading_master_keeps_to_the_same_whitelist", mesos::failover),
+    ("a_mesos_that_wants_credentials_is_asked_with_them", access::credentials),
     ("a_sick_host_leaves_whitelist_and_offers_and_returns_when_well", remediation::loop_closes),
     ("a_round_reads_the_agents_once_and_only_on_the_leader", rounds::one_listing),
     ("a_remediator_killed_during_an_outage_comes_back_to_the_same_verdict", remediation::killed),
