@@ -6,13 +6,22 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, FromArgMatches, Parser, ValueEnum,
+    builder::FalseyValueParser, parser::ValueSource,
+};
 use satellite_mesos::{Client, ClientBuildError, ClientOptions};
 use satellite_toolkit::{exit::Failure, logging::LogArgs, serve::split_address, web::Web};
 use satellite_yaml::Problem;
 use url::Url;
 
-use crate::{access::AccessArgs, config::FileConfig};
+use crate::{
+    access::AccessArgs,
+    catalogue::Naming,
+    config::FileConfig,
+    groups::{Described, GROUPS, Groups},
+    scrape::Wanted,
+};
 
 /// Mesos master, agent and task container metrics, and host checks, for Prometheus.
 ///
@@ -64,11 +73,12 @@ pub struct Args {
     #[arg(long = "web.config.file", env = "SATELLITE_WEB_CONFIG_FILE", value_name = "FILE")]
     web_config_file: Option<PathBuf>,
 
-    /// YAML file with the host checks; reloaded by SIGHUP or POST /-/reload
+    /// YAML file with host checks, and which task labels and agent attributes are told;
+    /// reloaded by SIGHUP or POST /-/reload
     #[arg(long = "config.file", env = "SATELLITE_CONFIG_FILE", value_name = "FILE")]
     config_file: Option<PathBuf>,
 
-    /// Which names the metrics have (mesos_exporter is not yet in force)
+    /// Which names the metrics have; a scrape may ask for the others with ?names=
     #[arg(
         long = "metrics.names",
         env = "SATELLITE_METRICS_NAMES",
@@ -77,9 +87,73 @@ pub struct Args {
     )]
     names: MetricNames,
 
+    /// Which groups are collected.
+    #[command(flatten)]
+    collectors: CollectorArgs,
+
     /// Where and how to log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// A pair of flags for each group, as node_exporter has them for its collectors:
+/// `--collector.NAME` and `--no-collector.NAME`, and `--collector.disable-defaults`.
+#[derive(Clone, Debug, Default)]
+struct CollectorArgs {
+    groups: Groups,
+}
+
+const DISABLE_DEFAULTS: &str = "collector.disable-defaults";
+
+impl clap::Args for CollectorArgs {
+    fn augment_args(command: Command) -> Command {
+        let flag = |name: &str| {
+            let arg = Arg::new(name.to_owned()).long(name.to_owned());
+            arg.action(ArgAction::SetTrue).help_heading("Groups of series")
+        };
+        let disable = flag(DISABLE_DEFAULTS)
+            .env("SATELLITE_COLLECTOR_DISABLE_DEFAULTS")
+            .value_parser(FalseyValueParser::new())
+            .help("Collect only the groups that a flag turns on");
+        GROUPS.iter().fold(command.arg(disable), |command, described| {
+            let Described { name, is_default, help, .. } = *described;
+            let (on, off) = (format!("collector.{name}"), format!("no-collector.{name}"));
+            let default = if is_default { "on" } else { "off" };
+            let turn_on = flag(&on)
+                .env(format!("SATELLITE_COLLECTOR_{}", name.to_uppercase()))
+                .value_parser(FalseyValueParser::new())
+                .overrides_with(off.clone())
+                .help(format!("Collect {help} [default: {default}]"));
+            let turn_off = flag(&off).overrides_with(on).hide(true);
+            command.arg(turn_on).arg(turn_off)
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for CollectorArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let no_defaults = matches.get_flag(DISABLE_DEFAULTS);
+        let mut groups = if no_defaults { Groups::default() } else { Groups::defaults() };
+        for Described { group, name, .. } in &GROUPS {
+            let on = format!("collector.{name}");
+            let said = matches.value_source(&on).filter(|it| *it != ValueSource::DefaultValue);
+            if matches.get_flag(&format!("no-{on}")) {
+                groups.set(*group, false);
+            } else if said.is_some() {
+                groups.set(*group, matches.get_flag(&on));
+            }
+        }
+        Ok(Self { groups })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +178,8 @@ pub(crate) struct Config {
     pub(crate) web: Web,
     pub(crate) config_file: Option<PathBuf>,
     pub(crate) file: FileConfig,
+    /// What a scrape brings that does not ask for anything else.
+    pub(crate) wanted: Wanted,
 }
 
 impl Args {
@@ -119,6 +195,7 @@ impl Args {
             web_config_file,
             config_file,
             names,
+            collectors: CollectorArgs { groups },
             log: _,
         } = self;
         let mut problems = Problems::default();
@@ -134,9 +211,10 @@ impl Args {
         problems.take("--web.telemetry-path", check_path(&telemetry_path));
         let client = client(access, &mut problems)?;
         let web = problems.all(web_config_file.as_deref().map(Web::load).transpose());
-        if names == MetricNames::MesosExporter {
-            problems.add("--metrics.names: mesos_exporter's names are not yet in force".into());
-        }
+        let naming = match names {
+            MetricNames::Native => Naming::Native,
+            MetricNames::MesosExporter => Naming::MesosExporter,
+        };
         let file = problems.all(config_file.as_deref().map(FileConfig::load).transpose());
         match (master, agent, timeout, client) {
             (Some(master), Some(agent), Some(timeout), Some(client)) if problems.0.is_empty() => {
@@ -150,6 +228,7 @@ impl Args {
                     web: web.unwrap_or_default(),
                     config_file,
                     file: file.unwrap_or_default(),
+                    wanted: Wanted { groups, naming },
                 })
             }
             _ => Err(Failure::Usage(problems.0)),
@@ -241,6 +320,7 @@ fn check_path(path: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::groups::Group;
 
     fn parsed(flags: &[&str]) -> Result<Config, Vec<String>> {
         // A second test of this process finds it installed already.
@@ -279,7 +359,6 @@ mod tests {
             "--mesos.credentials-file=/nonexistent.json",
             "--mesos.tls.ca-file=/nonexistent.pem",
             "--web.config.file=/nonexistent-web.yml",
-            "--metrics.names=mesos_exporter",
             "--config.file=/nonexistent.yml",
         ])
         .unwrap_err();
@@ -292,7 +371,6 @@ mod tests {
             "/nonexistent.pem: cannot be read: No such file or directory (os error 2)",
             "/nonexistent.json: cannot be read: No such file or directory (os error 2)",
             "/nonexistent-web.yml: cannot be read: No such file or directory (os error 2)",
-            "--metrics.names: mesos_exporter's names are not yet in force",
             "/nonexistent.yml: cannot be read: No such file or directory (os error 2)",
         ];
         assert_eq!(problems, expected);
@@ -310,5 +388,20 @@ mod tests {
             let expected = format!("--mesos.tls.{given}-file: wants --mesos.tls.{missing}-file");
             assert_eq!(problems, [expected]);
         }
+    }
+
+    #[test]
+    fn groups_are_turned_on_and_off_as_in_node_exporter() {
+        let groups = |flags: &[&str]| {
+            let flags = [&["--mesos.agent=http://h"], flags].concat();
+            parsed(&flags).unwrap().wanted.groups
+        };
+        let of = |groups: &[Group]| groups.iter().copied().collect::<Groups>();
+        assert_eq!(groups(&[]), Groups::defaults());
+        assert!(groups(&["--collector.snmp"]).has(Group::Snmp));
+        assert!(!groups(&["--no-collector.tasks"]).has(Group::Tasks));
+        assert!(groups(&["--no-collector.tasks", "--collector.tasks"]).has(Group::Tasks));
+        let only = ["--collector.disable-defaults", "--collector.tasks", "--collector.perf"];
+        assert_eq!(groups(&only), of(&[Group::Tasks, Group::Perf]));
     }
 }

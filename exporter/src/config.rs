@@ -1,4 +1,10 @@
-//! The YAML file: `checks: [{name, command: [..], interval, timeout}]`.
+//! The YAML file:
+//!
+//! ```yaml
+//! checks: [{name: disk, command: [..], interval: 1m, timeout: 10s}]
+//! task_labels: [env, {prefix: "metrics_", strip: true}]
+//! agent_attributes: [rack]
+//! ```
 //!
 //! It is read strictly and as a whole: either every part of it is valid, or each problem
 //! is named with its line and nothing of it is used.
@@ -8,7 +14,10 @@ use std::{collections::HashSet, path::Path, time::Duration};
 use satellite_yaml::{Document, MAX_BYTES, Problem};
 use serde::Deserialize;
 
-use crate::checks::CheckSpec;
+use crate::{
+    checks::CheckSpec,
+    label_rules::{LabelRules, RawLabelRule},
+};
 
 /// How often a check runs where the file does not say.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
@@ -32,6 +41,10 @@ const MAX_NAME: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FileConfig {
     pub(crate) checks: Vec<CheckSpec>,
+    /// Which labels of tasks `mesos_container_info` bears.
+    pub(crate) task_labels: LabelRules,
+    /// Which attributes of agents `mesos_agent_info` and `mesos_cluster_agent_info` bear.
+    pub(crate) agent_attributes: LabelRules,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,6 +52,10 @@ pub(crate) struct FileConfig {
 struct RawFile {
     #[serde(default)]
     checks: Vec<RawCheck>,
+    #[serde(default)]
+    task_labels: Vec<RawLabelRule>,
+    #[serde(default)]
+    agent_attributes: Vec<RawLabelRule>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,7 +92,13 @@ impl FileConfig {
             }
             checks.push(check.judge(|field, message| refuse(&key(field), message)));
         }
-        if problems.is_empty() { Ok(Self { checks }) } else { Err(problems) }
+        let mut rules = |key, raw| LabelRules::judge(key, raw, &mut refuse);
+        let task_labels = rules("task_labels", raw.task_labels);
+        let agent_attributes = rules("agent_attributes", raw.agent_attributes);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self { checks, task_labels, agent_attributes })
     }
 }
 

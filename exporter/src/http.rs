@@ -7,49 +7,51 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Query, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
     routing::get,
 };
 use prometheus_client::registry::Registry;
-use satellite_toolkit::exposition::{Families, Format, compression, render, response};
-use serde::Deserialize;
+use satellite_toolkit::{
+    exposition::{Exposition, Format, compression},
+    process,
+};
 use tokio::{sync::Semaphore, time};
+use url::form_urlencoded;
 
 use crate::{
+    catalogue::Naming,
     checks::Checks,
+    groups::Group,
     page,
-    scrape::{Scraper, deadline},
+    scrape::{Scraper, Wanted, deadline},
 };
 
-/// Scrapes that ask Mesos at a time; further ones wait. Each makes Mesos build its answers
-/// and holds them until they are decoded, while two Prometheus and a person make three.
-const CONCURRENT_SCRAPES: usize = 8;
+/// Scrapes at a time; further ones wait. Those that want the same share what Mesos
+/// answers, so that this bounds what those that want different things hold in memory.
+const CONCURRENT_SCRAPES: usize = 16;
 
 /// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) scraper: Scraper,
+    pub(crate) scraper: Arc<Scraper>,
     pub(crate) checks: Arc<Checks>,
     /// The exporter's own metrics.
     pub(crate) own: Registry,
     /// How long Mesos may take.
     pub(crate) timeout: Duration,
     pub(crate) telemetry_path: String,
-    turns: Semaphore,
+    /// What a scrape brings that does not ask for less, or by other names.
+    pub(crate) wanted: Wanted,
+    /// As many as there may be scrapes at a time; see [`App::turns`].
+    pub(crate) turns: Semaphore,
 }
 
 impl App {
-    pub(crate) fn new(
-        scraper: Scraper,
-        checks: Arc<Checks>,
-        own: Registry,
-        timeout: Duration,
-        telemetry_path: String,
-    ) -> Self {
-        let turns = Semaphore::new(CONCURRENT_SCRAPES);
-        Self { scraper, checks, own, timeout, telemetry_path, turns }
+    /// What [`App::turns`] starts with.
+    pub(crate) fn all_turns() -> Semaphore {
+        Semaphore::new(CONCURRENT_SCRAPES)
     }
 }
 
@@ -61,26 +63,16 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-#[derive(Debug, Deserialize)]
-struct Parameters {
-    /// Which names the metrics have.
-    names: Option<String>,
-}
-
 async fn metrics(
     State(app): State<Arc<App>>,
-    Query(Parameters { names }): Query<Parameters>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(names) = names.filter(|names| names != "native") {
-        // To answer with other names than were asked for would look like lost series.
-        let message = if names == "mesos_exporter" {
-            "names=mesos_exporter is not yet in force\n"
-        } else {
-            "names must be native\n"
-        };
-        return (StatusCode::BAD_REQUEST, message).into_response();
-    }
+    let wanted = match app.wanted.asked(&query.unwrap_or_default()) {
+        Ok(wanted) => wanted,
+        // To answer with other series than were asked for would look like lost ones.
+        Err(message) => return (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response(),
+    };
     let started = Instant::now();
     let deadline = deadline(&headers, app.timeout);
     // Mesos keeps at least half of the time: a source without any would look down.
@@ -89,11 +81,31 @@ async fn metrics(
         return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
     };
     let waited = whole_milliseconds(started.elapsed());
-    let mut families = app.scraper.scrape(deadline.saturating_sub(waited)).await;
-    families.extend(app.checks.families());
-    let gathered = Families(families).into_registry();
-    let format = Format::negotiate(&headers);
-    response(format, render(&[&gathered, &app.own], format))
+    let gathered = app.scraper.scrape(wanted, deadline.saturating_sub(waited)).await;
+    let mut exposition = Exposition::new(Format::negotiate(&headers)).registry(&app.own);
+    for families in gathered {
+        exposition = exposition.families(families);
+    }
+    if wanted.groups.has(Group::Checks) {
+        exposition = exposition.families(app.checks.families());
+    }
+    exposition.families(process::families(env!("CARGO_PKG_VERSION"))).into_response()
+}
+
+impl Wanted {
+    /// What a scrape's query makes of it. The error is for whoever asked.
+    fn asked(self, query: &str) -> Result<Self, String> {
+        let mut naming = self.naming;
+        for (_, value) in form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "names")
+        {
+            naming = match &*value {
+                "native" => Naming::Native,
+                "mesos_exporter" => Naming::MesosExporter,
+                _ => return Err("names must be native or mesos_exporter".into()),
+            };
+        }
+        Ok(Self { groups: self.groups.narrowed(query)?, naming })
+    }
 }
 
 /// Without what is finer: errors tell the time that Mesos had, and 2s reads better than

@@ -12,7 +12,9 @@ mod catalogue;
 mod checks;
 mod config;
 mod families;
+mod groups;
 mod http;
+mod label_rules;
 mod page;
 mod scrape;
 mod sources;
@@ -25,9 +27,8 @@ use prometheus_client::registry::Registry;
 use satellite_toolkit::{
     exit::Failure,
     lifecycle::{self, Readiness},
-    process,
     serve::{self, Limits, ServerMetrics},
-    shutdown::{self, Shutdown},
+    shutdown::{self, Shutdown, Threads},
 };
 use tracing::info;
 
@@ -37,6 +38,7 @@ use checks::Checks;
 use config::FileConfig;
 use http::App;
 use scrape::Scraper;
+use sources::agent::Rules;
 
 /// What a request may take beyond Mesos's time.
 const RESPONSE_MARGIN: Duration = Duration::from_secs(5);
@@ -44,7 +46,8 @@ const RESPONSE_MARGIN: Duration = Duration::from_secs(5);
 /// Runs the exporter until SIGTERM or SIGINT.
 pub fn run(args: Args) -> Result<(), Failure> {
     let config = args.into_config()?;
-    let ended = shutdown::block_on(daemon(config)).context("cannot start the runtime")?;
+    let ended = shutdown::block_on(Threads::One, daemon(config));
+    let ended = ended.context("cannot start the runtime")?;
     ended.map_err(Failure::Runtime)
 }
 
@@ -59,10 +62,10 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
         web,
         config_file,
         file,
+        wanted,
     } = config;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut own = Registry::default();
-    process::register(&mut own, env!("CARGO_PKG_VERSION"));
     let server_metrics = ServerMetrics::register(&mut own);
     web.register(&mut own);
     let (reload, reloader) =
@@ -73,14 +76,14 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     let targets: Vec<_> = master.iter().chain(&agent).cloned().collect();
     client.warn_of_exposure(&targets).await;
     let checks = Arc::new(Checks::new(shutdown.tracker(), shutdown.token()));
-    checks.apply(file.checks).await;
-    let reloaded = Arc::clone(&checks);
-    shutdown
-        .spawn(reloader.run(shutdown.token(), move || {
-            load_checks(config_file.clone(), Arc::clone(&reloaded))
-        }));
-    let scraper = Scraper::new(client, master, agent);
-    let app = Arc::new(App::new(scraper, checks, own, timeout, telemetry_path));
+    let scraper = Arc::new(Scraper::new(&client, master, agent, timeout));
+    apply(file, &checks, &scraper).await;
+    let (checks_too, scraper_too) = (Arc::clone(&checks), Arc::clone(&scraper));
+    shutdown.spawn(reloader.run(shutdown.token(), move || {
+        load(config_file.clone(), Arc::clone(&checks_too), Arc::clone(&scraper_too))
+    }));
+    let turns = App::all_turns();
+    let app = Arc::new(App { scraper, checks, own, timeout, telemetry_path, wanted, turns });
     let router = http::routes(app).merge(lifecycle::routes(Readiness::default(), reload));
     let mut limits = Limits::default();
     limits.request_timeout = limits.request_timeout.max(timeout + RESPONSE_MARGIN);
@@ -97,14 +100,24 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     failed.map_or(Ok(()), |error| Err(error).context("the listener failed"))
 }
 
-/// A reload: the file is read and judged as a whole, then its checks replace the old.
-async fn load_checks(path: Option<PathBuf>, checks: Arc<Checks>) -> Result<(), String> {
+/// A reload: the file is read and judged as a whole, then it is in force as a whole.
+async fn load(
+    path: Option<PathBuf>,
+    checks: Arc<Checks>,
+    scraper: Arc<Scraper>,
+) -> Result<(), String> {
     let Some(path) = path else { return Ok(()) };
     // On a thread that may block: the file may lie on a disk that is slow or gone.
     let read = tokio::task::spawn_blocking(move || FileConfig::load(&path));
     let file = read.await.map_err(|error| error.to_string())?.map_err(|problems| {
         problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     })?;
-    checks.apply(file.checks).await;
+    apply(file, &checks, &scraper).await;
     Ok(())
+}
+
+async fn apply(file: FileConfig, checks: &Checks, scraper: &Scraper) {
+    let FileConfig { checks: specs, task_labels, agent_attributes } = file;
+    scraper.apply(Rules { task_labels, agent_attributes: Arc::new(agent_attributes) });
+    checks.apply(specs).await;
 }

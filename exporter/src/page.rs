@@ -60,7 +60,7 @@ fn sources(last: Option<Vec<Status>>) -> Markup {
                 tr {
                     td { (source) }
                     td { (state(error.as_deref(), "up", "down")) }
-                    td { (short(duration)) }
+                    td { (duration.map_or("not asked".to_owned(), short)) }
                     td { code { (url) } }
                 }
             }

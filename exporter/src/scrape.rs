@@ -3,9 +3,14 @@
 //! A source that fails costs its own series and says so; the scrape itself succeeds, so
 //! that Prometheus knows that the exporter lives and what it cannot see.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, RwLock},
+    time::Duration,
+};
 
 use axum::http::HeaderMap;
+use futures::future::join_all;
 use satellite_mesos::Client;
 use satellite_toolkit::{
     exit::chain,
@@ -15,8 +20,13 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::{
-    families::merge,
-    sources::{Outcome, agent::Agent, master},
+    catalogue::Naming,
+    groups::{Group, Groups},
+    sources::{
+        Outcome,
+        agent::{Agent, Rules},
+        master::Master,
+    },
 };
 
 /// In which Prometheus says how long it will wait, in seconds.
@@ -25,12 +35,28 @@ const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 /// What is kept back of that time for rendering, compressing and sending.
 const MARGIN: Duration = Duration::from_millis(500);
 
+/// What a scrape is to bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    pub(crate) groups: Groups,
+    pub(crate) naming: Naming,
+}
+
+impl Wanted {
+    /// What of it is in `groups`; `None` if there is nothing.
+    pub(crate) fn of(self, groups: &[Group]) -> Option<Self> {
+        let groups = self.groups.of(groups);
+        (!groups.is_empty()).then_some(Self { groups, ..self })
+    }
+}
+
 /// The sources that are enabled, and how each did last.
 #[derive(Debug)]
 pub(crate) struct Scraper {
-    client: Client,
-    master: Option<Url>,
-    agent: Option<Agent>,
+    master: Option<Arc<Master>>,
+    agent: Option<Arc<Agent>>,
+    /// Replaced by a reload.
+    rules: RwLock<Arc<Rules>>,
     last: Mutex<HashMap<&'static str, Status>>,
 }
 
@@ -39,51 +65,45 @@ pub(crate) struct Scraper {
 pub(crate) struct Status {
     pub(crate) source: &'static str,
     pub(crate) url: String,
-    pub(crate) duration: Duration,
+    /// How long it took; `None` if it did not have to be asked.
+    pub(crate) duration: Option<Duration>,
     /// Why it is down; `None` when it is up.
     pub(crate) error: Option<String>,
 }
 
 impl Scraper {
-    pub(crate) fn new(client: Client, master: Option<Url>, agent: Option<Url>) -> Self {
-        Self { client, master, agent: agent.map(Agent::new), last: Mutex::default() }
+    /// Asks the processes at these addresses, each answer of which may take `timeout`.
+    pub(crate) fn new(
+        client: &Client,
+        master: Option<Url>,
+        agent: Option<Url>,
+        timeout: Duration,
+    ) -> Self {
+        let master = master.map(|base| Arc::new(Master::new(client.clone(), base, timeout)));
+        let agent = agent.map(|base| Arc::new(Agent::new(client.clone(), base, timeout)));
+        Self { master, agent, rules: RwLock::default(), last: Mutex::default() }
     }
 
-    /// Gathers every source within `timeout`, and how each did.
-    pub(crate) async fn scrape(&self, timeout: Duration) -> Vec<Family> {
-        let (of_master, of_agent) = futures::join!(
-            async {
-                match &self.master {
-                    Some(base) => master::gather(&self.client, base, timeout).await.into(),
-                    None => Vec::new(),
-                }
-            },
-            async {
-                match &self.agent {
-                    Some(agent) => agent.gather(&self.client, timeout).await.into(),
-                    None => Vec::new(),
-                }
-            },
-        );
-        let mut up = Family::new(
-            "satellite_source_up",
-            "Whether this source answered the scrape and could be read.",
-            Kind::Gauge,
-        );
-        let mut duration = Family::new(
-            "satellite_source_duration_seconds",
-            "How long this source took in this scrape.",
-            Kind::Gauge,
-        );
-        let mut families = Vec::new();
-        for outcome in of_master.into_iter().chain(of_agent) {
-            let labels = Labels::new([("source", outcome.source)]);
-            up.push(labels.clone(), if outcome.result.is_ok() { 1.0 } else { 0.0 });
-            duration.push(labels, outcome.duration.as_secs_f64());
+    /// From now on labels and attributes are chosen by `rules`.
+    pub(crate) fn apply(&self, rules: Rules) {
+        *self.rules.write().expect("no holder of this lock panics") = Arc::new(rules);
+    }
+
+    /// Gathers what is wanted of every source, and how each did. Those that have not
+    /// answered after `patience` are down in this scrape.
+    pub(crate) async fn scrape(&self, wanted: Wanted, patience: Duration) -> Vec<Arc<[Family]>> {
+        let rules = Arc::clone(&self.rules.read().expect("no holder of this lock panics"));
+        let of_master =
+            self.master.iter().flat_map(|it| it.gather(wanted, &rules.agent_attributes));
+        let of_agent = self.agent.iter().flat_map(|it| it.gather(wanted, &rules));
+        let joined: Vec<_> = of_master.chain(of_agent).map(|it| it.outcomes(patience)).collect();
+        let outcomes: Vec<_> = join_all(joined).await.into_iter().flatten().collect();
+        let mut families = vec![health(&outcomes)];
+        for outcome in outcomes {
             self.note(&outcome);
-            families.extend(outcome.result.unwrap_or_default());
+            families.extend(outcome.result);
         }
-        merge(families.into_iter().chain([up, duration]))
+        families
     }
 
     /// Every enabled source as it was last seen, by name; `None` before the first scrape.
@@ -96,8 +116,8 @@ impl Scraper {
 
     /// The addresses that are asked.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (&'static str, &Url)> {
-        let master = self.master.as_ref().map(|url| ("master", url));
-        master.into_iter().chain(self.agent.as_ref().map(|agent| ("agent", agent.base())))
+        let master = self.master.iter().map(|master| ("master", master.base()));
+        master.chain(self.agent.iter().map(|agent| ("agent", agent.base())))
     }
 
     /// Remembers how a source did and logs when that changes: a Mesos that is away for a
@@ -115,6 +135,26 @@ impl Scraper {
         }
         last.insert(source, status);
     }
+}
+
+/// The series that say how the sources did.
+fn health(outcomes: &[Outcome]) -> Arc<[Family]> {
+    let mut up = Family::new(
+        "satellite_source_up",
+        "Whether this source answered the scrape and could be read.",
+        Kind::Gauge,
+    );
+    let mut took = Family::new(
+        "satellite_source_duration_seconds",
+        "How long this source took in this scrape; absent if it did not have to be asked.",
+        Kind::Gauge,
+    );
+    for Outcome { source, duration, result, .. } in outcomes {
+        let labels = Labels::new([("source", source)]);
+        up.push(labels.clone(), if result.is_ok() { 1.0 } else { 0.0 });
+        took.samples.extend(duration.map(|duration| (labels, duration.as_secs_f64())));
+    }
+    [up, took].into()
 }
 
 /// How long the sources may take: the configured timeout, or what Prometheus still waits

@@ -20,9 +20,8 @@ use satellite_toolkit::{
     browser,
     exit::{Failure, chain},
     lifecycle::{self, Readiness, Reload, Reloader},
-    process,
     serve::{self, Limits, ServerMetrics},
-    shutdown::{self, Shutdown},
+    shutdown::{self, Shutdown, Threads},
     web::Web,
 };
 use tokio::{
@@ -67,7 +66,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     // Another provider would only be there if something else had put it there.
     rustls_provider()?;
     let mesos = mesos(&config)?;
-    shutdown::block_on(run_daemon(args, config, web, mesos)).context("cannot start the runtime")?
+    let daemon = run_daemon(args, config, web, mesos);
+    shutdown::block_on(Threads::Many, daemon).context("cannot start the runtime")?
 }
 
 /// TLS and users. Only with users may it be reached from elsewhere, which the
@@ -119,12 +119,7 @@ fn mesos(config: &Config) -> Result<Client, Failure> {
     })
 }
 
-async fn run_daemon(
-    args: &Args,
-    config: Config,
-    web: Web,
-    mesos: Client,
-) -> Result<(), Failure> {
+async fn run_daemon(args: &Args, config: Config, web: Web, mesos: Client) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     mesos.warn_of_exposure(&config.masters).await;
     let daemon = Daemon::prepare(config, web, mesos).await?;
@@ -269,7 +264,6 @@ impl Daemon {
     async fn prepare(config: Config, web: Web, mesos: Client) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let mut registry = Registry::default();
-        process::register(&mut registry, env!("CARGO_PKG_VERSION"));
         let server_metrics = ServerMetrics::register(&mut registry);
         web.register(&mut registry);
         let (reload, reloader) = lifecycle::reload(&mut registry, clock.now().wall)?;

@@ -50,6 +50,11 @@ pub mod limits {
     pub const AGENT_STATE: usize = 128 * MIB;
     /// `GET_AGENTS`: 2 kB an agent, more with reservations; 50 000 agents make 100 MB.
     pub const AGENTS: usize = 128 * MIB;
+    /// `/state-summary`: 1.4 kB an agent, more with reservations for many roles; 50 000 agents make
+    /// 70 MB.
+    pub const STATE_SUMMARY: usize = 128 * MIB;
+    /// `/roles`: 0.7 kB a role and the ids of its frameworks.
+    pub const ROLES: usize = 16 * MIB;
 }
 
 /// How the client behaves. [`Default`] is right for a Mesos that wants no credentials.

@@ -1,46 +1,37 @@
 //! The `process_*` series that every exporter of this ecosystem has, and
 //! `satellite_build_info`.
 //!
-//! They are read from `/proc/self` while the registry is encoded. That is no I/O that
-//! could wait: the kernel answers from memory. What cannot be read is absent.
+//! They are read from `/proc/self` at each scrape. That is no I/O that could wait: the kernel
+//! answers from memory. What cannot be read is absent.
 
 use std::fs;
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 use rustix::{
     param::{clock_ticks_per_second, page_size},
     process::{Resource, getrlimit},
 };
 
-use crate::exposition::{Families, Family, Kind, Labels};
+use crate::exposition::{Family, Kind, Labels};
 
 /// The revision that was built, where the build says it.
 const REVISION: Option<&str> = option_env!("SATELLITE_REVISION");
 
-/// Adds the process's own series, and `satellite_build_info` with the program's version
-/// (pass `env!("CARGO_PKG_VERSION")`).
-pub fn register(registry: &mut Registry, version: &'static str) {
+/// The process's own series as they are now, and `satellite_build_info` with the program's
+/// version (pass `env!("CARGO_PKG_VERSION")`).
+pub fn families(version: &str) -> Vec<Family> {
     let mut labels = Labels::new([("version", version)]);
     if let Some(revision) = REVISION {
-        labels.push("revision", revision);
+        labels = labels.with([("revision", revision)]);
     }
     let mut build = Family::new("satellite_build_info", "Which Satellite this is.", Kind::Info);
     build.push(labels, 1.0);
-    registry.register_collector(Box::new(Families(vec![build])));
-    registry.register_collector(Box::new(Process));
-}
-
-#[derive(Debug)]
-struct Process;
-
-impl Collector for Process {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        Families(families()).encode(encoder)
-    }
+    let mut families = of_process();
+    families.push(build);
+    families
 }
 
 #[expect(clippy::cast_precision_loss, reason = "process sizes are far below 2^53")]
-fn families() -> Vec<Family> {
+fn of_process() -> Vec<Family> {
     let stat = fs::read_to_string("/proc/self/stat").ok();
     let stat = stat.as_deref().and_then(Stat::parse);
     let ticks = clock_ticks_per_second() as f64;
@@ -125,7 +116,7 @@ mod tests {
 
     #[test]
     fn this_process_has_all_of_them_and_plausible_values() {
-        let families = families();
+        let families = of_process();
         assert_eq!(families.len(), 6);
         for family in &families {
             assert!(family.samples[0].1 >= 0.0, "{family:?}");

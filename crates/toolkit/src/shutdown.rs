@@ -111,12 +111,26 @@ async fn watch(
     }
 }
 
-/// Runs a daemon to its end on a multi-threaded runtime.
+/// On how many threads a daemon does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// On its only one: for a daemon that shall take little of a machine that is there for
+    /// others. What is allocated and freed on one thread fits into half of the memory.
+    One,
+    /// On one for each processor.
+    Many,
+}
+
+/// Runs a daemon to its end.
 ///
 /// `#[tokio::main]` waits for blocked threads without bound when it drops its runtime;
 /// here they get a named limit.
-pub fn block_on<F: Future>(daemon: F) -> io::Result<F::Output> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+pub fn block_on<F: Future>(threads: Threads, daemon: F) -> io::Result<F::Output> {
+    let mut runtime = match threads {
+        Threads::One => tokio::runtime::Builder::new_current_thread(),
+        Threads::Many => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build()?;
     let output = runtime.block_on(daemon);
     runtime.shutdown_timeout(BLOCKING_GRACE);
     Ok(output)

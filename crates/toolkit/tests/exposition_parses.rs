@@ -6,7 +6,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use satellite_toolkit::exposition::{Families, Family, Format, Kind, Labels, render};
+use satellite_toolkit::exposition::{Exposition, Family, Format, Kind, Labels};
 
 /// A sample as a reader of the format sees it.
 #[derive(Debug, PartialEq)]
@@ -93,8 +93,9 @@ fn any_text() -> impl Strategy<Value = String> {
     prop_oneof!["[a\\\\\"\n\r{},= #]{0,12}", any::<String>()]
 }
 
-fn families(help: &str, label: &str, values: &[(String, f64)], kinds: [Kind; 4]) -> Families {
-    let names = ["test_grown_total", "test_level", "test_facts_info", "test_mystery"];
+fn families(help: &str, label: &str, values: &[(String, f64)], kinds: [Kind; 4]) -> Vec<Family> {
+    // In the order in which they are written.
+    let names = ["test_facts_info", "test_grown_total", "test_level", "test_mystery"];
     let families = names.into_iter().zip(kinds).map(|(name, kind)| {
         let mut family = Family::new(name, help.to_owned(), kind);
         for (value, number) in values {
@@ -103,10 +104,10 @@ fn families(help: &str, label: &str, values: &[(String, f64)], kinds: [Kind; 4])
         }
         family
     });
-    Families(families.collect())
+    families.collect()
 }
 
-const KINDS: [Kind; 4] = [Kind::Counter, Kind::Gauge, Kind::Info, Kind::Unknown];
+const KINDS: [Kind; 4] = [Kind::Info, Kind::Counter, Kind::Gauge, Kind::Unknown];
 
 proptest! {
     #[test]
@@ -115,15 +116,15 @@ proptest! {
         label in any_text(),
         values in proptest::collection::vec((any_text(), 0.0..1e18f64), 1..4),
     ) {
-        let registry = families(&help, &label, &values, KINDS).into_registry();
+        let families = families(&help, &label, &values, KINDS);
         let mut read = Vec::new();
         for format in [Format::OpenMetrics, Format::Text] {
-            let text = render(&[&registry], format);
+            let text = Exposition::new(format).families(families.clone()).into_text();
             let samples = parse(&text);
             prop_assert!(samples.is_some(), "{}", text);
             let samples = samples.unwrap();
             prop_assert_eq!(samples.len(), values.len() * 4);
-            for (sample, (value, number)) in samples.iter().zip(&values) {
+            for (sample, (value, number)) in samples[values.len()..].iter().zip(&values) {
                 prop_assert_eq!(&sample.name, "test_grown_total");
                 prop_assert_eq!(&sample.labels[0].1, value);
                 prop_assert_eq!(sample.value, *number);
@@ -138,8 +139,8 @@ proptest! {
 fn promtool_accepts_the_hardest_texts_needs_promtool() {
     let hard = "back\\slash \"quoted\"\nnew line\r{a=\"b\"} # 1 \u{2028}é\0";
     let values = [(hard.to_owned(), 1.5), ("\\".to_owned(), 2.0), ("\"".to_owned(), 3.0)];
-    let registry = families(hard, "a-b.c", &values, KINDS).into_registry();
-    let text = render(&[&registry], Format::Text);
+    let families = families(hard, "a-b.c", &values, KINDS);
+    let text = Exposition::new(Format::Text).families(families).into_text();
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

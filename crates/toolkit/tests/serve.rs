@@ -296,10 +296,17 @@ async fn an_address_in_use_is_named() {
 
 #[tokio::test]
 async fn an_exposition_is_compressed_only_for_those_who_ask() {
-    use satellite_toolkit::exposition::{Format, compression, response};
-    let body = "a_total 1\n".repeat(1000);
+    use satellite_toolkit::exposition::{Exposition, Family, Format, Kind, Labels, compression};
+    let mut family = Family::new("a", "A", Kind::Gauge);
+    (0..1000).for_each(|at| family.push(Labels::new([("at", at.to_string())]), 1.0));
+    let families: std::sync::Arc<[Family]> = vec![family].into();
     let metrics = Router::new()
-        .route("/metrics", get(async move || response(Format::Text, body.clone())))
+        .route(
+            "/metrics",
+            get(async move || {
+                Exposition::new(Format::Text).families(families.clone()).into_response()
+            }),
+        )
         .layer(compression());
     let server = start(metrics, Limits::default()).await;
     let plain = server.exchange(&get_request("/metrics")).await;

@@ -6,6 +6,9 @@ use satellite_mesos::wire::{
 };
 use satellite_toolkit::exposition::{Family, Kind, Labels};
 
+use super::{Gathered, cluster::pairs};
+use crate::label_rules::LabelRules;
+
 /// `mesos_master_info{hostname, cluster, version}`. A label is empty where the master was
 /// started without that flag.
 pub(crate) fn master_info(version: &Version<'_>, flags: &Flags<'_>) -> Family {
@@ -18,15 +21,29 @@ pub(crate) fn master_info(version: &Version<'_>, flags: &Flags<'_>) -> Family {
     family
 }
 
-/// `mesos_agent_info{hostname, agent_id, version}`. The id is empty until the agent has
-/// registered for the first time.
-pub(crate) fn agent_info(state: &AgentState<'_>) -> Family {
+/// `mesos_agent_info{hostname, agent_id, version}` and the attributes that `rules` choose.
+/// The id is empty until the agent has registered for the first time.
+pub(crate) fn agent_info(state: &AgentState<'_>, rules: &LabelRules) -> Family {
     let mut family = Family::new("mesos_agent_info", "Which agent this is.", Kind::Info);
     let labels = [
         ("hostname", state.hostname.as_deref()),
         ("agent_id", state.id.as_deref()),
         ("version", state.version.as_deref()),
     ];
-    family.push(Labels::new(labels.map(|(name, value)| (name, value.unwrap_or_default()))), 1.0);
+    let taken = labels.map(|(name, _)| name);
+    let labels = Labels::new(labels.map(|(name, value)| (name, value.unwrap_or_default())));
+    family.push(labels.with(rules.chosen(pairs(&state.attributes), &taken)), 1.0);
     family
+}
+
+/// mesos_exporter's series of this agent's attributes, which has no other labels; `None`
+/// where none are chosen.
+pub(crate) fn old_agent_attributes(state: &AgentState<'_>, rules: &LabelRules) -> Option<Family> {
+    let chosen = rules.chosen(pairs(&state.attributes), &[]);
+    if chosen.is_empty() {
+        return None;
+    }
+    let mut gathered = Gathered::default();
+    gathered.old_attributes().push(Labels::new(chosen), 1.0);
+    gathered.into_families().next()
 }

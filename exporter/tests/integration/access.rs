@@ -36,7 +36,7 @@ fn flag(path: &Path) -> String {
 
 #[tokio::test]
 async fn a_mesos_that_wants_credentials_is_scraped_with_those_of_the_file() {
-    let (master, agent) = (FakeMesos::master("leader").await, FakeMesos::agent("agent").await);
+    let (master, agent) = (FakeMesos::leader().await, FakeMesos::agent().await);
     master.want(BASIC);
     agent.want(BASIC);
     let credentials = Credentials::new("wr0ng");

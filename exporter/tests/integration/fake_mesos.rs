@@ -68,25 +68,53 @@ impl FakeMesos {
         Self { address, answers, wanted, asked, task }
     }
 
-    /// A master that answers as the recorded `leader` or `follower` did.
-    pub(crate) async fn master(recorded: &str) -> Self {
+    /// A master that answers as the recorded leader did.
+    pub(crate) async fn leader() -> Self {
         let fake = Self::start().await;
-        fake.record("/metrics/snapshot", &format!("{recorded}_metrics_snapshot"));
-        fake.record("/version", &format!("{recorded}_version"));
-        fake.record("/flags", &format!("{recorded}_flags"));
+        fake.record("/metrics/snapshot", "leader_metrics_snapshot");
+        fake.record("/version", "leader_version");
+        fake.record("/flags", "leader_flags");
+        fake.record("/state-summary", "leader_state_summary");
+        fake.record("/roles", "leader_roles");
         fake
     }
 
-    /// An agent that answers as the recorded `agent` or `cgroups_agent` did.
-    pub(crate) async fn agent(recorded: &str) -> Self {
+    /// A master that answers as the recorded follower did. What only a leader knows it
+    /// redirects to `leader`.
+    pub(crate) async fn follower(leader: SocketAddr) -> Self {
         let fake = Self::start().await;
-        fake.record("/metrics/snapshot", &format!("{recorded}_metrics_snapshot"));
-        fake.record("/containers", &format!("{recorded}_containers"));
-        fake.record("/state", &format!("{recorded}_state"));
+        fake.record("/metrics/snapshot", "follower_metrics_snapshot");
+        fake.record("/version", "follower_version");
+        fake.record("/flags", "follower_flags");
+        for path in ["state-summary", "roles"] {
+            let to = format!("//{leader}/master/{path}");
+            fake.answer(&format!("/{path}"), Answer::Redirect(to));
+        }
         fake
     }
 
-    fn record(&self, path: &str, file: &str) {
+    /// An agent that answers as the recorded one did.
+    pub(crate) async fn agent() -> Self {
+        let fake = Self::start().await;
+        fake.record("/metrics/snapshot", "agent_metrics_snapshot");
+        fake.record("/api/v1", "agent_v1_get_containers");
+        fake.record("/containers", "agent_containers");
+        fake.record("/monitor/statistics", "agent_monitor_statistics");
+        fake.record("/state", "agent_state");
+        fake
+    }
+
+    /// Another agent, whose containers only `/containers` was asked for.
+    pub(crate) async fn agent_with_cgroups() -> Self {
+        let fake = Self::start().await;
+        fake.record("/metrics/snapshot", "cgroups_agent_metrics_snapshot");
+        fake.record("/containers", "cgroups_agent_containers");
+        fake.record("/state", "cgroups_agent_state");
+        fake
+    }
+
+    /// From now on `path` is answered as the recorded process did.
+    pub(crate) fn record(&self, path: &str, file: &str) {
         self.answer(path, Answer::Json(fixture(file)));
     }
 
@@ -98,6 +126,11 @@ impl FakeMesos {
     /// From now on only requests with this `Authorization` are let in.
     pub(crate) fn want(&self, authorization: &str) {
         *self.wanted.lock().unwrap() = Some(authorization.to_owned());
+    }
+
+    /// How often somebody has asked for `path`.
+    pub(crate) fn requests(&self, path: &str) -> usize {
+        self.asked.borrow().iter().filter(|asked| *asked == path).count()
     }
 
     /// Waits until somebody has asked for `path`.
@@ -131,6 +164,12 @@ async fn serve(
         }
     }
     let head = String::from_utf8(head).unwrap();
+    // A body that was not read would break the connection off before the answer is there.
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
     let path = head.split(' ').nth(1).unwrap();
     told.send_modify(|paths| paths.push(path.to_owned()));
     let sent = head.lines().find_map(|line| line.strip_prefix("authorization: "));

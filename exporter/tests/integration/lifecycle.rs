@@ -51,8 +51,8 @@ async fn what_cannot_be_used_is_refused_with_exit_64_and_one_line_per_problem() 
         (&[AGENT, "--log.format=xml"], &["invalid value 'xml' for '--log.format <FORMAT>'"]),
         (&[AGENT, "--nonsense"], &["unexpected argument '--nonsense' found"]),
         (
-            &[AGENT, "--metrics.names=mesos_exporter", "--web.config.file=x.yml"],
-            &["x.yml: cannot be read: No such file", "--metrics.names: mesos_exporter's names are"],
+            &[AGENT, "--mesos.timeout=0s", "--web.config.file=x.yml"],
+            &["--mesos.timeout: must be above 0", "x.yml: cannot be read: No such file"],
         ),
         (
             &[
@@ -140,7 +140,7 @@ async fn sigterm_ends_it_in_time_and_takes_a_running_check_with_it() {
 
 #[tokio::test]
 async fn a_second_signal_ends_it_although_a_scrape_is_still_in_flight() {
-    let agent = FakeMesos::agent("agent").await;
+    let agent = FakeMesos::agent().await;
     agent.answer("/state", Answer::Hang);
     let url = format!("--mesos.agent={}", agent.url());
     let mut exporter = Exporter::start(&[&url, "--mesos.timeout=1h"]).await;
@@ -221,17 +221,8 @@ async fn it_is_healthy_and_ready_and_its_own_series_are_there() {
 }
 
 #[tokio::test]
-async fn other_names_than_native_are_refused_and_not_ignored() {
-    let exporter = Exporter::start(&[AGENT]).await;
-    assert_eq!(exporter.get("/metrics?names=native").await.0, 200);
-    assert_eq!(exporter.get("/metrics?names=other").await.0, 400);
-    let (status, body) = exporter.get("/metrics?names=mesos_exporter").await;
-    assert_eq!((status, body.as_str()), (400, "names=mesos_exporter is not yet in force\n"));
-}
-
-#[tokio::test]
 async fn the_page_shows_sources_and_checks_and_escapes_what_is_not_ours() {
-    let agent = FakeMesos::agent("agent").await;
+    let agent = FakeMesos::agent().await;
     let text = "checks:\n  - {name: '<b>disk</b>', command: [sh, -c, 'echo no >&2; exit 2']}\n";
     let file = File::new(text);
     let url = format!("--mesos.agent={}", agent.url());

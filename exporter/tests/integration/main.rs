@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test and its helpers fail by panicking")]
 
 mod access;
+mod every_key;
 mod exporter;
 mod fake_mesos;
 mod faults;

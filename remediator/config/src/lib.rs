@@ -150,9 +150,9 @@ fn read(path: &Path) -> Result<(Config, Document), Vec<String>> {
     let document =
         Document::read(path, satellite_yaml::MAX_BYTES).map_err(|problem| lines(&[problem]))?;
     let mut config = check(&document).map_err(|problems| lines(&problems))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        config.web_config_file = config.web_config_file.map(|file| folder.join(file));
-        config.access.relative_to(folder);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    config.web_config_file = config.web_config_file.map(|file| folder.join(file));
+    config.access.relative_to(folder);
     Ok((config, document))
 }
 

@@ -9,7 +9,10 @@ use satellite_core::{
     Cause, HostDocument, Verdict,
     policy::{Action, Rule},
 };
-use satellite_toolkit::exposition::{self, Families, Family, Format, Kind, Labels};
+use satellite_toolkit::{
+    exposition::{Exposition, Family, Format, Kind, Labels},
+    process,
+};
 
 use super::{App, status};
 use crate::ledger::Documents;
@@ -21,8 +24,8 @@ pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response
     families.extend(round_families(&app));
     families.extend(file_families(&app));
     families.extend(delivery_families(&app));
-    let gathered = Families(families).into_registry();
-    exposition::response(format, exposition::render(&[&app.registry, &gathered], format))
+    families.extend(process::families(env!("CARGO_PKG_VERSION")));
+    Exposition::new(format).families(families).registry(&app.registry).into_response()
 }
 
 fn single(name: &'static str, help: &'static str, kind: Kind, value: f64) -> Family {
@@ -63,7 +66,7 @@ fn host_families(app: &App) -> Vec<Family> {
         }
         if let Some((_, event)) = document.ruling_event() {
             let state = event.state.to_string();
-            manual.push(Labels::new([("host", host.to_string()), ("state", state)]), 1.0);
+            manual.push(Labels::new([("host", host.as_str()), ("state", &state)]), 1.0);
         }
     }
     vec![hosts, off, manual, given_up(app, &documents), transitions(app)]
@@ -261,7 +264,7 @@ fn file_families(app: &App) -> Vec<Family> {
     ));
     let help = "SHA-256 of the whitelist file, or in a dry run of what it would be";
     let mut hash = Family::new("satellite_whitelist_hash_info", help, Kind::Info);
-    hash.push(Labels::new([("hash", file.hash.clone())]), 1.0);
+    hash.push(Labels::new([("hash", &file.hash)]), 1.0);
     families.push(hash);
     families
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::MapAccess;
 
 use super::lenient::{Field, Key, Lenient, lenient, lenient_or_empty, object};
+use super::operator::Text;
 use super::{ParseError, parse};
 
 /// The path below an agent's address.
@@ -93,12 +94,15 @@ pub struct Executor<'a> {
     /// Its labels.
     #[serde(borrow, default, deserialize_with = "lenient_or_empty")]
     pub labels: Vec<Label<'a>>,
-    /// The tasks it runs now; queued and completed ones are not read.
+    /// The tasks it runs now.
     #[serde(borrow, default, deserialize_with = "lenient_or_empty")]
     pub tasks: Vec<Task<'a>>,
+    /// The tasks that it will be given once it has registered. Completed ones are not read.
+    #[serde(borrow, default, deserialize_with = "lenient_or_empty")]
+    pub queued_tasks: Vec<Task<'a>>,
 }
 
-/// A task that its executor runs.
+/// A task that its executor runs, or will run.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Task<'a> {
@@ -108,15 +112,51 @@ pub struct Task<'a> {
     /// Its name.
     #[serde(borrow, default, deserialize_with = "lenient")]
     pub name: Option<Cow<'a, str>>,
+    /// The id of its executor. Empty for a command task, whose executor Mesos makes for it alone and
+    /// gives the task's id.
+    #[serde(borrow, default, deserialize_with = "lenient")]
+    pub executor_id: Option<Cow<'a, str>>,
     /// `TASK_RUNNING` and the like.
     #[serde(borrow, default, deserialize_with = "lenient")]
     pub state: Option<Cow<'a, str>>,
+    /// What became of it, the latest last.
+    #[serde(borrow, default, deserialize_with = "lenient_or_empty")]
+    pub statuses: Vec<TaskStatus<'a>>,
     /// The role its resources are allocated to.
     #[serde(borrow, default, deserialize_with = "lenient")]
     pub role: Option<Cow<'a, str>>,
     /// Its labels.
     #[serde(borrow, default, deserialize_with = "lenient_or_empty")]
     pub labels: Vec<Label<'a>>,
+}
+
+impl Task<'_> {
+    /// The id of the container that it runs in: its executor's, or one nested in that. Known from the
+    /// first status that tells it.
+    pub fn container_id(&self) -> Option<&str> {
+        let statuses = self.statuses.iter().rev();
+        let mut ids =
+            statuses.filter_map(|status| status.container_status.as_ref()?.container_id.as_ref());
+        ids.find_map(|id| id.value.as_deref())
+    }
+}
+
+/// One status update of a task.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct TaskStatus<'a> {
+    /// Of the container that it runs in.
+    #[serde(borrow, default, deserialize_with = "lenient")]
+    pub container_status: Option<ContainerStatus<'a>>,
+}
+
+/// Which container a status is about.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct ContainerStatus<'a> {
+    /// Its id.
+    #[serde(borrow, default, deserialize_with = "lenient")]
+    pub container_id: Option<Text<'a>>,
 }
 
 /// One label. Mesos allows a key without a value, and the same key more than once.
@@ -131,7 +171,7 @@ pub struct Label<'a> {
     pub value: Option<Cow<'a, str>>,
 }
 
-object!(Framework<'a>, Executor<'a>, Task<'a>, Label<'a>);
+object!(Framework<'a>, Executor<'a>, Task<'a>, TaskStatus<'a>, ContainerStatus<'a>, Label<'a>);
 
 impl<'de: 'a, 'a> Field<'de> for Attributes<'a> {
     fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {

@@ -14,7 +14,9 @@ pub mod containers;
 mod lenient;
 pub mod master;
 pub mod operator;
+pub mod roles;
 pub mod snapshot;
+pub mod state_summary;
 
 use serde::Deserialize;
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::lenient::{lenient, lenient_or_empty, object};
 use super::{ParseError, parse};
 
-/// A call without arguments.
+/// A call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
@@ -21,6 +21,20 @@ pub enum Call {
     GetMaster,
     /// All agents the leader knows.
     GetAgents,
+    /// All containers of an agent; see [`containers`](super::containers).
+    GetContainers {
+        /// Which it tells beside the executors' own.
+        get_containers: Show,
+    },
+}
+
+/// Which containers an agent tells beside its executors' own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Show {
+    /// Those within an executor's container: the tasks of a task group, and debug sessions.
+    pub show_nested: bool,
+    /// Those that no framework asked for, such as a storage plugin's.
+    pub show_standalone: bool,
 }
 
 /// Reads the answer to [`Call::GetMaster`].

@@ -36,7 +36,7 @@ impl Snapshot<'_> {
 }
 
 /// Drops every pair whose key has come before, and says how many these were.
-pub(super) fn keep_first(pairs: &mut Vec<(Cow<'_, str>, f64)>) -> usize {
+pub(super) fn keep_first<T>(pairs: &mut Vec<(Cow<'_, str>, T)>) -> usize {
     // Mesos 1.11 writes its keys sorted, and sorted keys show at a glance that none repeats.
     if pairs.is_sorted_by(|(a, _), (b, _)| a < b) {
         return 0;
