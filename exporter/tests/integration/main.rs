@@ -9,4 +9,5 @@ mod fake_mesos;
 mod faults;
 mod golden;
 mod lifecycle;
+mod reference;
 mod web;
