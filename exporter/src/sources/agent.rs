@@ -421,3 +421,97 @@ impl Known {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use satellite_mesos::wire::agent_state::AgentState;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn owners(tasks: &str) -> Owners {
+        let body = format!(
+            r#"{{"frameworks":[{{"id":"f","executors":[{{"id":"e","container":"c1","tasks":[{tasks}]}}]}}]}}"#
+        );
+        let state: AgentState<'_> = parse_agent_state(body.as_bytes()).unwrap();
+        Owners::read(&state, &LabelRules::default())
+    }
+
+    /// A state that was read at some instant, and that instant.
+    fn known(tasks: &str) -> (Known, Instant) {
+        let asked = Instant::now();
+        let mut known = Known { asked: Some(asked), ..Known::default() };
+        let url = "http://h/state".to_owned();
+        let result = Ok((owners(tasks), Info::default()));
+        let outcome = Outcome { source: "agent_state", url, duration: None, result };
+        known.learn(outcome, &["c1"], &Arc::default()).result.unwrap();
+        (known, asked)
+    }
+
+    const COMMAND: &str = r#"{"id":"e","executor_id":""}"#;
+
+    #[test]
+    fn the_state_is_asked_at_the_start_and_when_a_container_is_new_and_not_more_often() {
+        let rules = Rules::default();
+        assert!(Known::default().must_ask(&[], &rules, Instant::now()));
+        let (known, asked) = known(COMMAND);
+        let must_ask =
+            |containers: &[&str], after| known.must_ask(containers, &rules, asked + after);
+        assert!(!must_ask(&["c1"], 1000 * SECOND));
+        assert!(must_ask(&["c1", "c2"], STATE_INTERVAL));
+        assert!(!must_ask(&["c1", "c2"], STATE_INTERVAL - Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn a_container_of_which_the_state_says_nothing_is_asked_for_three_times() {
+        let (mut known, asked) = known(COMMAND);
+        let rules = Arc::default();
+        for tried in 0..TRIES {
+            assert!(known.must_ask(&["c1", "c2"], &rules, asked + STATE_INTERVAL), "{tried}");
+            let result = Ok((owners(COMMAND), Info::default()));
+            let url = String::new();
+            let outcome = Outcome { source: "agent_state", url, duration: None, result };
+            known.learn(outcome, &["c1", "c2"], &rules).result.unwrap();
+        }
+        assert!(!known.must_ask(&["c1", "c2"], &rules, asked + STATE_INTERVAL));
+        assert!(known.must_ask(&["c1", "c2", "c3"], &rules, asked + STATE_INTERVAL));
+    }
+
+    #[test]
+    fn names_that_may_become_wrong_are_asked_again_after_a_minute() {
+        let of_own_executor = r#"{"id":"t","executor_id":"e"}"#;
+        let (known, asked) = known(of_own_executor);
+        let rules = Rules::default();
+        assert!(!known.must_ask(&["c1"], &rules, asked + STATE_INTERVAL));
+        assert!(known.must_ask(&["c1"], &rules, asked + OPEN_INTERVAL));
+    }
+
+    #[test]
+    fn other_rules_for_labels_are_a_reason_to_ask() {
+        let (known, asked) = known(COMMAND);
+        let rules = Rules { task_labels: LabelRules::exact(["env"]), ..Rules::default() };
+        assert!(known.must_ask(&["c1"], &rules, asked + STATE_INTERVAL));
+    }
+
+    #[test]
+    fn a_process_is_told_from_another_by_its_uptime_and_a_registration_from_none() {
+        let seen = Instant::now();
+        let process = |after: Duration, uptime: Duration, is_registered| Process {
+            seen: seen + after,
+            uptime,
+            is_registered,
+        };
+        let before = process(Duration::ZERO, 100 * SECOND, true);
+        for (after, uptime, is_registered, is_still) in [
+            (15, 115, true, true),
+            // An answer was on its way for a second.
+            (15, 114, true, true),
+            (15, 12, true, false),
+            (200, 199, true, false),
+            (15, 115, false, false),
+        ] {
+            let later = process(after * SECOND, uptime * SECOND, is_registered);
+            assert_eq!(before.is_still(later), is_still, "{after} {uptime}");
+        }
+    }
+}

@@ -6,7 +6,8 @@ use std::{fmt::Write as _, path::Path};
 use csv::StringRecord;
 
 /// Above it is what people wrote; what comes after it is made from the catalogue.
-const MARK: &str = "<!-- What follows is made from exporter/src/catalogue.csv; see exporter/README.md. -->\n";
+const MARK: &str =
+    "<!-- What follows is made from exporter/src/catalogue.csv; see exporter/README.md. -->\n";
 
 /// Whose numbers they are, and what a person calls that.
 const COMPONENTS: [(&str, &str); 6] = [
@@ -30,7 +31,10 @@ fn compare(file: &str, tables: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         return std::fs::write(&path, format!("{by_people}{MARK}{tables}")).unwrap();
     }
-    assert!(found == tables, "{file} is not what the catalogue says: UPDATE_GOLDEN=1 writes it anew");
+    assert!(
+        found == tables,
+        "{file} is not what the catalogue says: UPDATE_GOLDEN=1 writes it anew"
+    );
 }
 
 /// Text that cannot end a cell or open a tag.
@@ -95,10 +99,11 @@ fn the_way_from_mesos_exporter_s_names_is_current() {
             if is_snapshot && !factor(&line[6]).is_empty() {
                 differs.push(factor(&line[6]).to_owned());
             }
-            if old.starts_with("mesos_slave_mem") || old.starts_with("mesos_slave_disk") {
-                if !is_snapshot {
-                    differs.push("bytes by either name; mesos_exporter's were 1024 times too few".into());
-                }
+            let is_amount =
+                old.starts_with("mesos_slave_mem") || old.starts_with("mesos_slave_disk");
+            if is_amount && !is_snapshot {
+                let text = "bytes by either name; mesos_exporter's were 1024 times too few";
+                differs.push(text.to_owned());
             }
             let was = if kind == "unknown" { "counter" } else { kind };
             if was != &line[4] {
