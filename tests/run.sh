@@ -161,6 +161,8 @@ case ${1:-} in
       cargo test --package satellite-remediator --test daemon crash_sweep -- --nocapture
     part 'Prometheus killed 20 times' env SATELLITE_LONG_CASES=1 \
       cargo test --workspace --test real_cluster
+    part 'eight scrapers at once' env SATELLITE_LONG_CASES=1 \
+      cargo test -p satellite-exporter --test integration eight_scrapers
     part 'two real clusters at once' two_at_once
     part 'demo on a clean clone' demo_on_a_clean_clone
     summarise

@@ -274,9 +274,11 @@ async fn a_crowd_that_wants_different_things_is_limited() {
 #[tokio::test]
 async fn eight_scrapers_in_a_loop_neither_break_anything_nor_press_mesos() {
     let (exporter, master, agent) = node().await;
-    let scraper = async |naming: &str| {
-        for _ in 0..4 {
-            let (status, body) = exporter.get(&format!("/metrics?names={naming}")).await;
+    // Each round waits for Mesos's half second: thirty seconds of them where there is time.
+    let rounds = if std::env::var_os("SATELLITE_LONG_CASES").is_some() { 60 } else { 4 };
+    let scraper = async || {
+        for _ in 0..rounds {
+            let (status, body) = exporter.get("/metrics").await;
             assert_eq!(status, 200);
             assert_only_down(&body, &[]);
             let mut series: Vec<_> = body.lines().filter(|line| !line.starts_with('#')).collect();
@@ -287,13 +289,12 @@ async fn eight_scrapers_in_a_loop_neither_break_anything_nor_press_mesos() {
         }
     };
     let started = Instant::now();
-    let crowd = (0..8).map(|_| scraper("native"));
-    futures::future::join_all(crowd).await;
+    futures::future::join_all((0..8).map(|_| scraper())).await;
     // Twice a second at most, and once at the start.
     let allowed = started.elapsed().as_millis() / 500 + 1;
     for mesos in [&master, &agent] {
         let asked = mesos.requests("/metrics/snapshot");
-        assert!((4..=32).contains(&asked) && asked as u128 <= allowed, "{asked} of {allowed}");
+        assert!(asked >= rounds && asked as u128 <= allowed, "{asked} of {allowed}");
     }
     assert_eq!(agent.requests("/state"), 1);
 }
