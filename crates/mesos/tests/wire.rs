@@ -102,6 +102,17 @@ fn recorded_containers_are_read_with_their_statistics() {
 }
 
 #[test]
+fn an_agent_that_runs_nothing_lists_no_containers() {
+    assert_eq!(containers::parse_containers(b"[]").unwrap(), []);
+    // Recorded: Mesos leaves the empty list out, and the object that it would be in.
+    let none = br#"{"type":"GET_CONTAINERS"}"#;
+    assert_eq!(containers::parse_get_containers(none).unwrap(), []);
+    for other in ["{}", r#"{"type":"GET_STATE"}"#, "[]"] {
+        assert!(containers::parse_get_containers(other.as_bytes()).is_err(), "{other}");
+    }
+}
+
+#[test]
 fn odd_containers_cost_only_what_is_odd_about_them() {
     let body = br#"[
         {"container_id":"a"},

@@ -101,6 +101,15 @@ async fn rubbish_from_the_other_endpoints_costs_only_their_own_series() {
 }
 
 #[tokio::test]
+async fn an_agent_that_runs_nothing_has_no_containers_and_all_of_its_sources() {
+    let (exporter, _master, agent) = node().await;
+    agent.answer("/api/v1", Answer::Json(r#"{"type":"GET_CONTAINERS"}"#.into()));
+    let body = exporter.metrics().await;
+    assert_only_down(&body, &[]);
+    assert!(!body.contains("\nmesos_container_"), "{body}");
+}
+
+#[tokio::test]
 async fn the_state_is_asked_for_containers_that_are_new_and_for_no_others() {
     let (exporter, _master, agent) = node().await;
     let named = "mesos_container_mem_rss_bytes{container_id=\"92bac51a-e3e5-46d3-beab-7e0275acc0cf\",\

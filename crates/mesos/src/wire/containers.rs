@@ -34,12 +34,15 @@ pub fn parse_containers(body: &[u8]) -> Result<Vec<Container<'_>>, ParseError> {
 
 /// Reads the answer to [`Call::GetContainers`](super::operator::Call::GetContainers).
 pub fn parse_get_containers(body: &[u8]) -> Result<Vec<Container<'_>>, ParseError> {
-    let GetContainersResponse { get_containers } = parse("answer to GET_CONTAINERS", body)?;
-    // Mesos leaves out an empty list, but not the object around it.
-    let Some(GetContainers { containers }) = get_containers else {
+    let answer = parse("answer to GET_CONTAINERS", body)?;
+    let GetContainersResponse { kind, get_containers } = answer;
+    // Mesos leaves out an empty list, and the object around it: an agent that runs nothing
+    // answers `{"type":"GET_CONTAINERS"}`.
+    if get_containers.is_none() && kind.as_deref() != Some("GET_CONTAINERS") {
         let source = serde::de::Error::custom("expected the field get_containers");
         return Err(ParseError { document: "answer to GET_CONTAINERS", source });
-    };
+    }
+    let containers = get_containers.map_or_else(Vec::new, |it| it.containers);
     Ok(containers.into_iter().map(Container::from).collect())
 }
 
@@ -70,6 +73,8 @@ pub struct Container<'a> {
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct GetContainersResponse<'a> {
+    #[serde(rename = "type", borrow, default, deserialize_with = "lenient")]
+    kind: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "lenient")]
     get_containers: Option<GetContainers<'a>>,
 }
