@@ -33,6 +33,7 @@ pub(crate) struct Owners {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Owner {
     container_id: String,
+    framework_id: String,
     framework_name: String,
     executor_id: String,
     source: String,
@@ -94,6 +95,7 @@ impl Owner {
         let role = text(executor.role.as_ref()).or_else(|| text(framework.role.as_ref()));
         Self {
             container_id: container_id.to_owned(),
+            framework_id: owned(framework.id.as_ref()),
             framework_name: owned(framework.name.as_ref()),
             executor_id: owned(executor.id.as_ref()),
             source: owned(executor.source.as_ref()),
@@ -241,6 +243,10 @@ impl Identity {
         if self.container_id.is_empty() { &owner.container_id } else { &self.container_id }
     }
 
+    fn framework_id<'a>(&'a self, owner: &'a Owner) -> &'a str {
+        if self.framework_id.is_empty() { &owner.framework_id } else { &self.framework_id }
+    }
+
     fn executor_id<'a>(&'a self, owner: &'a Owner) -> &'a str {
         if self.executor_id.is_empty() { &owner.executor_id } else { &self.executor_id }
     }
@@ -293,7 +299,7 @@ fn info(gathered: &mut Gathered, identity: &Identity, owner: &Owner) {
     }
     let labels = Labels::new(INFO_LABELS.into_iter().zip([
         container_id,
-        &identity.framework_id,
+        identity.framework_id(owner),
         &owner.framework_name,
         identity.executor_id(owner),
         &owner.task_id,
@@ -313,7 +319,7 @@ fn task_labels(gathered: &mut Gathered, identity: &Identity, owner: &Owner) {
     }
     let labels = Labels::new([
         ("source", identity.source(owner)),
-        ("framework_id", &identity.framework_id),
+        ("framework_id", identity.framework_id(owner)),
         ("executor_id", identity.executor_id(owner)),
         ("task_id", &owner.task_id),
         ("task_name", &owner.task_name),
@@ -592,6 +598,8 @@ mod tests {
         let rss = of("mesos_container_mem_rss_bytes", native.clone());
         assert_eq!(rss, [r#"container_id="n2",framework_name="batch",task_name="a"} 1"#]);
         let info = of("mesos_container_info", native).remove(0);
+        // Mesos says none of these of a nested container; its owner is found in the state.
+        assert!(info.contains(r#"framework_id="f",framework_name="batch""#), "{info}");
         assert!(info.contains(r#"executor_id="e2",task_id="t2""#), "{info}");
         assert!(info.contains(r#"parent_container_id="c2""#), "{info}");
         // mesos_exporter knows executors' containers only.
