@@ -11,6 +11,9 @@ Control:
   POST /launch      {"name": "t", "cpus": 0.1, "mem": 32, "disk": 64, "cmd": "sleep 1000",
                      "host": "node1.lab", "executor": "shared-1", "labels": {"a": "b"}}
                     all but the name may be left out; it runs from the next offer that fits
+  POST /launch-group {"name": "pod", "host": "node1.lab", "tasks": [...]}
+                    tasks as above, without host and executor, that run together: each in
+                    a container of its own, nested in that of their executor `pod`
   POST /kill        {"id": "t"}
   POST /lose        {"count": 10}: launches so many tasks on an offer that does not exist;
                     the master calls them TASK_LOST (TASK_DROPPED if partition-aware)
@@ -43,7 +46,7 @@ parser.add_argument("--not-partition-aware", action="store_true", help="get TASK
 args = parser.parse_args()
 
 # What a custom executor itself takes of an offer, besides its tasks.
-EXECUTOR_CPUS, EXECUTOR_MEM = 0.1, 32.0
+EXECUTOR_CPUS, EXECUTOR_MEM, EXECUTOR_DISK = 0.1, 32.0, 32.0
 # A subscription sends a heartbeat every 15 s; a longer silence is a dead master.
 SUBSCRIPTION_TIMEOUT_SECONDS = 40
 
@@ -122,6 +125,17 @@ def task_info(task, offer):
     }
 
 
+def group_info(pod, offer):
+    executor = {
+        "type": "DEFAULT",
+        "executor_id": {"value": pod["name"]},
+        "framework_id": {"value": framework_id},
+        "resources": resources([("cpus", EXECUTOR_CPUS), ("mem", EXECUTOR_MEM), ("disk", EXECUTOR_DISK)]),
+    }
+    tasks = [task_info(task, offer) for task in pod["tasks"]]
+    return {"type": "LAUNCH_GROUP", "launch_group": {"executor": executor, "task_group": {"tasks": tasks}}}
+
+
 def on_offer(offer):
     host = offer["hostname"]
     cpus, mem, picked = scalar(offer, "cpus"), scalar(offer, "mem"), []
@@ -136,14 +150,17 @@ def on_offer(offer):
                 mem -= task["mem"]
                 queue.remove(task)
                 picked.append(task)
-                tasks[task["name"]] = {"host": host, "agent": offer["agent_id"]["value"], "state": "LAUNCHED", "history": []}
+                for each in task.get("tasks", [task]):
+                    tasks[each["name"]] = {"host": host, "agent": offer["agent_id"]["value"], "state": "LAUNCHED", "history": []}
     filters = {"refuse_seconds": args.refuse}
     if not picked:
         call({"type": "DECLINE", "decline": {"offer_ids": [offer["id"]], "filters": filters}})
         return
     log("launch", [task["name"] for task in picked], "on", host)
-    launch = {"type": "LAUNCH", "launch": {"task_infos": [task_info(task, offer) for task in picked]}}
-    call({"type": "ACCEPT", "accept": {"offer_ids": [offer["id"]], "filters": filters, "operations": [launch]}})
+    singles = [task_info(task, offer) for task in picked if "tasks" not in task]
+    operations = [{"type": "LAUNCH", "launch": {"task_infos": singles}}] if singles else []
+    operations += [group_info(pod, offer) for pod in picked if "tasks" in pod]
+    call({"type": "ACCEPT", "accept": {"offer_ids": [offer["id"]], "filters": filters, "operations": operations}})
 
 
 def on_update(status):
@@ -229,10 +246,21 @@ def subscribe_forever():
         time.sleep(1)
 
 
+def with_defaults(request):
+    return {"cpus": 0.1, "mem": 32, "cmd": "sleep 10000", **request}
+
+
 def launch(request):
-    task = {"cpus": 0.1, "mem": 32, "cmd": "sleep 10000", **request}
     with lock:
-        queue.append(task)
+        queue.append(with_defaults(request))
+    call({"type": "REVIVE"})
+
+
+def launch_group(request):
+    group = [with_defaults(task) for task in request["tasks"]]
+    needs = {need: sum(task[need] for task in group) for need in ("cpus", "mem")}
+    with lock:
+        queue.append({**request, "tasks": group, **needs})
     call({"type": "REVIVE"})
 
 
@@ -264,6 +292,7 @@ def teardown(_):
 class Control(BaseHTTPRequestHandler):
     posts = {
         "/launch": launch,
+        "/launch-group": launch_group,
         "/kill": kill,
         "/lose": lose,
         "/teardown": teardown,

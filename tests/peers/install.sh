@@ -130,6 +130,7 @@ build() {
   ln -s mesos-real "$into/bin/mesos-agent"
   ln -s ../bin/mesos-real "$into/libexec/mesos-containerizer"
   install -m 755 "$source/mesos-executor" "$into/libexec/"
+  ln -s mesos-executor "$into/libexec/mesos-default-executor"
   rm -rf "$into/scratch" "$into/venv" "$into/openssl"
 }
 

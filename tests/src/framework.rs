@@ -139,6 +139,13 @@ impl Framework {
         http::post(&format!("{}/launch", self.control), &task).map(drop)
     }
 
+    /// Queues a group of tasks for the next offer of `host`: each has a container of
+    /// its own, nested in that of their executor, whose id is `name`.
+    pub fn launch_group(&self, name: &str, host: &str, tasks: &[Task]) -> Result<()> {
+        let group = json!({ "name": name, "host": host, "tasks": tasks });
+        http::post(&format!("{}/launch-group", self.control), &group).map(drop)
+    }
+
     /// Asks for the end of a task.
     pub fn kill(&self, task: &str) -> Result<()> {
         http::post(&format!("{}/kill", self.control), &json!({ "id": task })).map(drop)
