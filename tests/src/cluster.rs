@@ -26,6 +26,10 @@ const AGENT_RESOURCES: &str = "cpus:4;mem:2048;disk:4096;ports:[31000-32000]";
 /// and a busy two-core machine loses agents that are alive.
 const MASTER_FLAGS: [&str; 2] = ["--agent_ping_timeout=1secs", "--max_agent_ping_timeouts=5"];
 
+/// How long an agent that was started again waits for its executors, instead of
+/// 2 s: they try every second, and on a busy machine that may be too late.
+const EXECUTORS_BACK: &str = "--executor_reregistration_timeout=5secs";
+
 /// The framework declines an offer for one second and the allocator runs every
 /// second, so a host that Mesos offers is seen every two or three.
 const NO_OFFERS_SECONDS: f64 = 4.0;
@@ -177,7 +181,7 @@ fn start_agent(run: &Arc<Run>, zookeeper: &str, number: u8, hostname: &str) -> R
             hostname,
             attributes: &attributes,
             resources: AGENT_RESOURCES,
-            flags: &[],
+            flags: &[EXECUTORS_BACK.to_owned()],
         },
     )
 }

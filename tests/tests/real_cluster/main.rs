@@ -25,8 +25,10 @@ use satellite_tests::run::Run;
 
 mod access;
 mod mesos;
+mod names;
 mod remediation;
 mod rounds;
+mod series;
 
 type Case = fn(&mut Lab) -> Result<()>;
 
@@ -35,8 +37,13 @@ const CASES: &[(&str, Case)] = &[
     ("mesos_offers_no_host_that_is_not_in_the_whitelist", mesos::whitelist),
     ("a_new_leading_master_keeps_to_the_same_whitelist", mesos::failover),
     ("a_mesos_that_wants_credentials_is_asked_with_them", access::credentials),
+    ("every_key_of_a_real_mesos_has_its_name_and_its_value", names::every_key),
     ("a_sick_host_leaves_whitelist_and_offers_and_returns_when_well", remediation::loop_closes),
     ("a_round_reads_the_agents_once_and_only_on_the_leader", rounds::one_listing),
+    ("series_follow_a_task_that_starts_and_is_killed_and_one_that_fails", series::tasks),
+    ("series_follow_a_task_group_with_its_nested_containers", series::group),
+    ("series_follow_tasks_whose_agent_dies", series::lost),
+    ("series_follow_the_leading_master", series::failover),
     ("a_remediator_killed_during_an_outage_comes_back_to_the_same_verdict", remediation::killed),
     ("a_host_is_not_given_back_by_a_prometheus_that_knows_nothing_yet", remediation::amnesia),
     ("a_person_overrules_automation_in_both_directions", remediation::overruled),

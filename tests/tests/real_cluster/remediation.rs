@@ -388,13 +388,13 @@ impl Hold {
 }
 
 /// What the cases work with.
-struct Parts<'a> {
-    cluster: &'a mut Cluster,
-    deployment: &'a mut Deployment,
-    patient: String,
+pub(crate) struct Parts<'a> {
+    pub(crate) cluster: &'a mut Cluster,
+    pub(crate) deployment: &'a mut Deployment,
+    pub(crate) patient: String,
 }
 
-fn parts(lab: &mut Lab) -> Result<Parts<'_>> {
+pub(crate) fn parts(lab: &mut Lab) -> Result<Parts<'_>> {
     let deployment = lab.deployment.as_mut().context("Satellite is started")?;
     let patient = lab.cluster.hosts().into_iter().nth(1).context("the cluster has hosts")?;
     Ok(Parts { cluster: &mut lab.cluster, deployment, patient })
@@ -438,7 +438,7 @@ fn went_off_and_on_once(deployment: &Deployment, host: &str, begin: Timestamp) -
 
 /// Heals a host and waits until all is as it was: no alert that remediates, every
 /// host in the file and in the offers.
-fn recover(cluster: &Cluster, deployment: &Deployment, host: &str) -> Result<()> {
+pub(crate) fn recover(cluster: &Cluster, deployment: &Deployment, host: &str) -> Result<()> {
     deployment.heal(host)?;
     wait_for("the end of all alerts that remediate", BACK_WITHIN, || {
         let alerts = deployment.prometheus.alerts()?;
