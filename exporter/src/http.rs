@@ -28,8 +28,8 @@ use crate::{
     scrape::{Scraper, Wanted, deadline},
 };
 
-/// Scrapes at a time; further ones wait. Those that want the same share what Mesos
-/// answers, so that this bounds what those that want different things hold in memory.
+/// Scrapes that gather at a time; further ones wait. What they have gathered they hold
+/// until it is sent, for which the listener's limits stand.
 const CONCURRENT_SCRAPES: usize = 16;
 
 /// What the handlers share.

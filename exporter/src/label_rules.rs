@@ -11,11 +11,15 @@ use serde::Deserialize;
 /// A list this long is a mistake.
 const MAX_RULES: usize = 100;
 
+/// Labels that a series gets by rules; further ones are left out. Whoever starts a task may
+/// give it any number that a prefix fits.
+const MAX_CHOSEN: usize = 64;
+
 /// The labels that are chosen.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LabelRules(Vec<LabelRule>);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum LabelRule {
     Exact(String),
     Prefix { prefix: String, strip: bool },
@@ -83,7 +87,7 @@ impl LabelRules {
         let mut chosen: Vec<(String, String)> = Vec::new();
         for (key, value) in labels {
             let Some(name) = self.0.iter().find_map(|rule| rule.name_of(key)) else { continue };
-            if seen.insert(key) {
+            if chosen.len() < MAX_CHOSEN && seen.insert(key) {
                 let is_taken = |name: &str| {
                     taken.contains(&name) || chosen.iter().any(|(earlier, _)| earlier == name)
                 };
@@ -108,7 +112,8 @@ impl LabelRule {
 /// The name itself, or with the first number behind it under which it is not taken: `a.b`
 /// and `a-b` both are `a_b` to Prometheus, and neither is to be lost.
 fn unique(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
-    let numbered = (2..).map(|number: usize| format!("{name}_{number}"));
+    // The number may make it one that does not parse: "_" with a 2 begins with "__".
+    let numbered = (2..).map(|number: usize| label_name(&format!("{name}_{number}")).into_owned());
     std::iter::once(name.to_owned())
         .chain(numbered)
         .find(|name| !is_taken(name))
@@ -144,6 +149,17 @@ mod tests {
         let expected = pairs(&[("a_b", "1"), ("a_b_2", "2"), ("role_2", "4"), ("a_", "5")]);
         assert_eq!(chosen("[{prefix: a}, role]", &labels), expected);
         assert_eq!(chosen("[{prefix: a_, strip: true}]", &labels), pairs(&[("_", "5")]));
+        let labels = [("m-", "1"), ("m.", "2"), ("m2", "3")];
+        let expected = pairs(&[("_", "1"), ("_2", "2"), ("_2_2", "3")]);
+        assert_eq!(chosen("[{prefix: m, strip: true}]", &labels), expected);
+    }
+
+    #[test]
+    fn a_task_with_very_many_labels_gets_so_many_and_no_more() {
+        // They all get the name m__ but for their numbers.
+        let names: Vec<_> = ('一'..'龥').map(|it| format!("m_{it}")).collect();
+        let labels: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+        assert_eq!(chosen("[{prefix: m_}]", &labels).len(), MAX_CHOSEN);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! One exporter runs on every node, beside the master, the agent or both. A scrape goes
 //! `http` → `scrape` → `sources` (ask Mesos, decode) → `families` (pure, by the
 //! `catalogue`) → the toolkit's exposition. Nothing is gathered between scrapes save the
-//! results of the host `checks`, and nothing that Mesos said is kept after one, save the
-//! names of containers.
+//! results of the host `checks`, and no number of Mesos is kept after one: only who the
+//! agent is and who owns its containers.
 
 mod access;
 mod args;

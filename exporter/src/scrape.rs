@@ -95,9 +95,12 @@ impl Scraper {
         let rules = Arc::clone(&self.rules.read().expect("no holder of this lock panics"));
         let of_master =
             self.master.iter().flat_map(|it| it.gather(wanted, &rules.agent_attributes));
-        let of_agent = self.agent.iter().flat_map(|it| it.gather(wanted, &rules));
+        let of_agent = self.agent.iter().flat_map(|it| it.gather(wanted, &rules, patience));
         let joined: Vec<_> = of_master.chain(of_agent).map(|it| it.outcomes(patience)).collect();
-        let outcomes: Vec<_> = join_all(joined).await.into_iter().flatten().collect();
+        let mut outcomes = join_all(joined).await.concat();
+        if let Some(agent) = &self.agent {
+            agent.take_back(&mut outcomes);
+        }
         let mut families = vec![health(&outcomes)];
         for outcome in outcomes {
             self.note(&outcome);

@@ -198,7 +198,6 @@ enum LineKind {
     Counter,
     Gauge,
     Info,
-    Unknown,
 }
 
 impl From<LineKind> for Kind {
@@ -207,7 +206,6 @@ impl From<LineKind> for Kind {
             LineKind::Counter => Self::Counter,
             LineKind::Gauge => Self::Gauge,
             LineKind::Info => Self::Info,
-            LineKind::Unknown => Self::Unknown,
         }
     }
 }

@@ -26,8 +26,12 @@ pub(crate) fn state_summary(
     let mut gathered = Gathered::default();
     if wanted.groups.has(Group::ClusterAgents) {
         let mut figures = Figures::new(Component::ClusterAgent, wanted.naming);
+        let mut seen = HashSet::new();
         for (agent, id) in each_once(summary.slaves.as_deref(), |agent| agent.id.as_deref()) {
             let labels = agent_labels(agent, id, wanted.naming);
+            let Some(labels) = labels.filter(|labels| seen.insert(labels.clone())) else {
+                continue;
+            };
             figures.add(&mut gathered, &labels, |numbers| agent_numbers(agent, numbers));
             match wanted.naming {
                 Naming::Native => agent_facts(&mut gathered, agent, &labels, attributes),
@@ -70,14 +74,15 @@ fn each_once<'a, T>(
     with_id.filter(move |(_, id)| seen.insert(*id))
 }
 
-/// mesos_exporter tells agents apart by the address of the process.
-fn agent_labels(agent: &Agent<'_>, id: &str, naming: Naming) -> Labels {
+/// What tells an agent's series apart from others'. mesos_exporter takes the address of its
+/// process; `None` where Mesos does not say that.
+fn agent_labels(agent: &Agent<'_>, id: &str, naming: Naming) -> Option<Labels> {
     match naming {
         Naming::Native => {
             let hostname = agent.hostname.as_deref().unwrap_or_default();
-            Labels::new([("hostname", hostname), ("agent_id", id)])
+            Some(Labels::new([("hostname", hostname), ("agent_id", id)]))
         }
-        Naming::MesosExporter => Labels::new([("slave", agent.pid.as_deref().unwrap_or_default())]),
+        Naming::MesosExporter => agent.pid.as_deref().map(|pid| Labels::new([("slave", pid)])),
     }
 }
 
@@ -335,6 +340,22 @@ mod tests {
                 r#"mesos_slave_ports{slave="slave(1)@h1:5051"} 3"#,
             ]
         );
+    }
+
+    #[test]
+    fn agents_that_mesos_exporter_cannot_tell_apart_are_there_once_or_not_at_all() {
+        let agent = |id: &str, pid: &str| {
+            format!(
+                r#"{{"id":"{id}","pid":{pid},"attributes":{{"rack":"r"}},"resources":{{"cpus":1}}}}"#
+            )
+        };
+        let agents =
+            [agent("S1", "7"), agent("S2", "null"), agent("S3", r#""p""#), agent("S4", r#""p""#)];
+        let body = format!(r#"{{"slaves":[{}]}}"#, agents.join(","));
+        let expected =
+            [r#"mesos_slave_attributes{slave="p",rack="r"} 1"#, r#"mesos_slave_cpus{slave="p"} 1"#];
+        assert_eq!(of_summary(&body, Naming::MesosExporter), expected);
+        assert_eq!(of_summary(&body, Naming::Native).len(), 8);
     }
 
     #[test]

@@ -44,6 +44,8 @@ struct Owner {
     task_id: String,
     /// The labels of that task that the configuration allows.
     labels: Vec<(String, String)>,
+    /// The same, for mesos_exporter's series of them.
+    old_labels: Vec<(String, String)>,
     /// Whether its executor may get further tasks, or may have lost some.
     is_open: bool,
 }
@@ -61,7 +63,7 @@ impl Owners {
                 let nested = tasks().filter_map(|task| Some((task.container_id()?, task)));
                 for (id, task) in nested.filter(|(id, _)| *id != container) {
                     let owner = Owner { container_id: id.to_owned(), ..unnamed.clone() };
-                    by_container.insert(id.to_owned(), owner.with(task, rules));
+                    by_container.insert(nested_in(container, id), owner.with(task, rules));
                 }
                 let mut tasks = tasks();
                 let owner = match (tasks.next(), tasks.next()) {
@@ -84,9 +86,9 @@ impl Owners {
         self.by_container.contains_key(container)
     }
 
-    /// Whether some names here may have become wrong by themselves.
-    pub(crate) fn may_change(&self) -> bool {
-        self.by_container.values().any(|owner| owner.is_open)
+    /// Whether the names of this container may become wrong by themselves.
+    pub(crate) fn may_change(&self, container: &str) -> bool {
+        self.by_container.get(container).is_some_and(|owner| owner.is_open)
     }
 }
 
@@ -117,12 +119,18 @@ impl Owner {
             task_name: owned(task.name.as_ref()),
             task_id: owned(task.id.as_ref()),
             role: text(task.role.as_ref()).map_or(self.role, str::to_owned),
-            labels: rules.chosen(labels, &INFO_LABELS),
+            labels: rules.chosen(labels.clone(), &INFO_LABELS),
+            old_labels: rules.chosen(labels, &OLD_LABELS),
             // A command task has its executor for itself, from the first to the last.
             is_open: text(task.executor_id.as_ref()).is_some(),
             ..self
         }
     }
+}
+
+/// How a container within another is called: its id is its own only there.
+fn nested_in(parent: &str, id: &str) -> String {
+    format!("{parent}.{id}")
 }
 
 /// How a container is called whose endpoint does not tell its id (`/monitor/statistics`):
@@ -204,13 +212,17 @@ impl Listing {
         let nobody = Owner::default();
         let owner = |identity: &Identity| owners.by_container.get(&identity.key).unwrap_or(&nobody);
         let labels = |identity| identity_labels(identity, owner(identity), wanted.naming);
-        let labels: Vec<Option<Labels>> = self.containers.iter().map(labels).collect();
+        // A series that comes twice fails a scrape, so the first of a kind is told alone.
+        let mut seen = HashSet::new();
+        let first = |labels: Option<Labels>| labels.filter(|labels| seen.insert(labels.clone()));
+        let labels: Vec<Option<Labels>> = self.containers.iter().map(labels).map(first).collect();
         let mut gathered = Gathered::default();
         for (key, column) in &self.columns {
             column.fill(&mut gathered, key, &labels, wanted.naming);
         }
         if wanted.groups.has(Group::Containers) {
-            for identity in &self.containers {
+            let told = self.containers.iter().zip(&labels).filter(|(_, labels)| labels.is_some());
+            for (identity, _) in told {
                 match wanted.naming {
                     Naming::Native => info(&mut gathered, identity, owner(identity)),
                     Naming::MesosExporter => task_labels(&mut gathered, identity, owner(identity)),
@@ -226,14 +238,16 @@ impl Identity {
         let container_id = owned(container.container_id.as_ref());
         let framework_id = owned(container.framework_id.as_ref());
         let executor_id = owned(container.executor_id.as_ref());
-        let key = if !container_id.is_empty() {
+        let parent_container_id = owned(container.parent_container_id.as_ref());
+        let key = if !container_id.is_empty() && !parent_container_id.is_empty() {
+            nested_in(&parent_container_id, &container_id)
+        } else if !container_id.is_empty() {
             container_id.clone()
         } else if !framework_id.is_empty() && !executor_id.is_empty() {
             unidentified(&framework_id, &executor_id)
         } else {
             return None;
         };
-        let parent_container_id = owned(container.parent_container_id.as_ref());
         let source = owned(container.source.as_ref());
         Some(Self { key, container_id, parent_container_id, framework_id, executor_id, source })
     }
@@ -312,19 +326,22 @@ fn info(gathered: &mut Gathered, identity: &Identity, owner: &Owner) {
     gathered.family(entry.native()).push(labels.with(owner.labels.iter().map(pair)), 1.0);
 }
 
-/// mesos_exporter's series of a task's labels.
+/// The labels of mesos_exporter's series of a task's labels beside those.
+const OLD_LABELS: [&str; 5] = ["source", "framework_id", "executor_id", "task_id", "task_name"];
+
+/// mesos_exporter's series of a task's labels. It knows the tasks of executors' containers.
 fn task_labels(gathered: &mut Gathered, identity: &Identity, owner: &Owner) {
-    if owner.task_id.is_empty() {
+    if owner.task_id.is_empty() || identity.executor_id.is_empty() {
         return;
     }
-    let labels = Labels::new([
-        ("source", identity.source(owner)),
-        ("framework_id", identity.framework_id(owner)),
-        ("executor_id", identity.executor_id(owner)),
-        ("task_id", &owner.task_id),
-        ("task_name", &owner.task_name),
-    ]);
-    gathered.old_task_labels().push(labels.with(owner.labels.iter().map(pair)), 1.0);
+    let labels = Labels::new(OLD_LABELS.into_iter().zip([
+        identity.source(owner),
+        identity.framework_id(owner),
+        &identity.executor_id,
+        &owner.task_id,
+        &owner.task_name,
+    ]));
+    gathered.old_task_labels().push(labels.with(owner.old_labels.iter().map(pair)), 1.0);
 }
 
 fn pair((name, value): &(String, String)) -> (&str, &str) {
@@ -359,11 +376,13 @@ impl Column {
                 false => labels.with(name.labels(&[])),
             };
             let family = gathered.family(name);
-            family.samples.extend(
-                cells.clone().map(|(cell, labels)| {
-                    (constant(cell.labels(labels)), name.convert(cell.value))
-                }),
-            );
+            let mut seen = HashSet::new();
+            for (cell, labels) in cells.clone() {
+                let labels = constant(cell.labels(labels));
+                if cell.part.is_empty() || seen.insert(labels.clone()) {
+                    family.push(labels, name.convert(cell.value));
+                }
+            }
         }
     }
 }
@@ -675,5 +694,53 @@ mod tests {
         ] {
             assert!(lines.contains(expected), "{expected}: {lines}");
         }
+    }
+
+    #[test]
+    fn no_series_comes_twice_however_odd_the_list() {
+        let numbers = r#""statistics":{"threads":1,
+            "disk_statistics":[{"persistence":{"id":"v"},"used_bytes":1},{"persistence":{"id":"v"},"used_bytes":2}],
+            "blkio_statistics":{"throttling":[{"io_serviced":[{"op":"READ","value":1},{"op":"Read","value":2}]}]}}"#;
+        let container = |id: &str, executor: &str| {
+            format!(
+                r#"{{"container_id":{id},"framework_id":"f","executor_id":"{executor}",{numbers}}}"#
+            )
+        };
+        let all = [("\"c1\"", "t1"), ("7", "t1"), ("\"c8\"", "t1"), ("\"c1\"", "x")];
+        let body = format!("[{}]", all.map(|(id, executor)| container(id, executor)).join(","));
+        for naming in [Naming::Native, Naming::MesosExporter] {
+            let lines = listed(&body, naming);
+            let mut series: Vec<_> =
+                lines.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
+            let all = series.len();
+            series.dedup();
+            assert_eq!(series.len(), all, "{lines:#?}");
+        }
+    }
+
+    #[test]
+    fn nested_containers_of_one_id_are_their_own_parents() {
+        let nested = |parent: &str| {
+            format!(
+                r#"{{"container_id":{{"value":"n2"}},"container_status":{{"container_id":
+                {{"value":"n2","parent":{{"value":"{parent}"}}}}}},"resource_statistics":{{}}}}"#
+            )
+        };
+        let body =
+            format!(r#"{{"get_containers":{{"containers":[{},{}]}}}}"#, nested("c3"), nested("c2"));
+        let wanted = wanted(Naming::Native);
+        let containers = parse_get_containers(body.as_bytes()).unwrap();
+        let infos = lines(Listing::read(&containers, wanted.groups).families(&owners(), wanted));
+        assert!(
+            infos
+                .iter()
+                .any(|it| it.contains(r#"task_id="t2""#)
+                    && it.contains(r#"parent_container_id="c2""#))
+        );
+        assert!(
+            infos.iter().any(
+                |it| it.contains(r#"task_id="""#) && it.contains(r#"parent_container_id="c3""#)
+            )
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! `/metrics/snapshot` of a master or an agent, by the catalogue.
 
+use std::collections::HashSet;
+
 use satellite_mesos::wire::snapshot::Snapshot;
 use satellite_toolkit::exposition::{Family, Kind, Labels};
 
@@ -21,6 +23,9 @@ pub(crate) fn snapshot(
     wanted: Wanted,
 ) -> Vec<Family> {
     let mut gathered = Gathered::default();
+    // Names that are no UTF-8 may come out alike, and a series that comes twice fails a
+    // scrape.
+    let mut seen = HashSet::new();
     let mut unknown = Family::new(UNKNOWN, UNKNOWN_HELP, Kind::Unknown);
     for (key, value) in &snapshot.pairs {
         let Some((entry, taken)) = catalogue::resolve(component, key) else {
@@ -37,8 +42,10 @@ pub(crate) fn snapshot(
                 Some(other) => snapshot.get(other).map(|other| value - other),
                 None => Some(*value),
             };
-            if let Some(value) = value {
-                gathered.family(name).push(Labels::new(name.labels(&taken)), name.convert(value));
+            let labels = Labels::new(name.labels(&taken));
+            let is_first = taken.is_empty() || seen.insert((name.series.as_str(), labels.clone()));
+            if let Some(value) = value.filter(|_| is_first) {
+                gathered.family(name).push(labels, name.convert(value));
             }
         }
     }
@@ -138,6 +145,12 @@ mod tests {
                 (r#"framework_name="a\"b/c",framework_id="f-1",role="eng/web""#.into(), 1.0),
             ]
         );
+    }
+
+    #[test]
+    fn frameworks_whose_names_come_out_alike_are_one_series() {
+        let body = r#"{"master/frameworks/%fe/f/calls":1,"master/frameworks/%ff/f/calls":2}"#;
+        assert_eq!(mapped(Component::Master, body).len(), 1);
     }
 
     #[test]

@@ -31,23 +31,31 @@ impl<K, T> Default for Flights<K, T> {
 }
 
 impl<K: Eq + Hash, T> Flights<K, T> {
+    /// The flight of `key` that is under way.
+    pub(super) fn under_way(&self, key: &K) -> Option<Flight<T>> {
+        let under_way = self.under_way.lock().expect("no holder of this lock panics");
+        under_way.get(key).and_then(WeakShared::upgrade).filter(is_under_way)
+    }
+
     /// The flight of `key` that is under way, or the one that `start` makes.
     pub(super) fn join(
         &self,
         key: K,
         start: impl FnOnce() -> BoxFuture<'static, Arc<T>>,
     ) -> Flight<T> {
-        let mut under_way = self.under_way.lock().expect("no holder of this lock panics");
-        let is_under_way = |flight: &Flight<T>| flight.peek().is_none();
-        if let Some(flight) = under_way.get(&key).and_then(WeakShared::upgrade).filter(is_under_way)
-        {
+        if let Some(flight) = self.under_way(&key) {
             return flight;
         }
-        under_way.retain(|_, flight| flight.upgrade().is_some_and(|flight| is_under_way(&flight)));
+        let mut under_way = self.under_way.lock().expect("no holder of this lock panics");
+        under_way.retain(|_, flight| flight.upgrade().as_ref().is_some_and(is_under_way));
         let flight = start().shared();
         under_way.extend(flight.downgrade().map(|weak| (key, weak)));
         flight
     }
+}
+
+fn is_under_way<T>(flight: &Flight<T>) -> bool {
+    flight.peek().is_none()
 }
 
 #[cfg(test)]

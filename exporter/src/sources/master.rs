@@ -5,10 +5,8 @@
 //! master's exporter would export the same series again, and three would ask the leader.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -25,7 +23,9 @@ use satellite_mesos::{
 use satellite_toolkit::exposition::Family;
 use url::Url;
 
-use super::{Joined, Outcome, SourceError, decode, flight::Flights, pace::Pace, rubbish};
+use super::{
+    Fetched, Joined, Outcome, SourceError, decode, flight::Flights, guarded, pace::Pace, rubbish,
+};
 use crate::{
     catalogue::{Component, Naming},
     families,
@@ -53,15 +53,66 @@ const SUMMARY: [Group; 2] = [Group::ClusterAgents, Group::ClusterFrameworks];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
     Snapshot,
-    Info,
+    Version,
+    Flags,
     Summary,
     Roles,
 }
 
 impl Part {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Snapshot => snapshot::PATH,
+            Self::Version => VERSION_PATH,
+            Self::Flags => FLAGS_PATH,
+            Self::Summary => state_summary::PATH,
+            Self::Roles => roles::PATH,
+        }
+    }
+
+    fn limit(self) -> usize {
+        match self {
+            Self::Snapshot => limits::SNAPSHOT,
+            Self::Version | Self::Flags => limits::SMALL,
+            Self::Summary => limits::STATE_SUMMARY,
+            Self::Roles => limits::ROLES,
+        }
+    }
+}
+
+/// What a scrape tells of a master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    Snapshot,
+    Info,
+    Cluster,
+    Roles,
+}
+
+impl Source {
+    /// The value of the label `source`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "master",
+            Self::Info => "master_info",
+            Self::Cluster => "cluster",
+            Self::Roles => "cluster_roles",
+        }
+    }
+
+    /// What it is asked for first.
+    fn part(self) -> Part {
+        match self {
+            Self::Snapshot => Part::Snapshot,
+            Self::Info => Part::Version,
+            Self::Cluster => Part::Summary,
+            Self::Roles => Part::Roles,
+        }
+    }
+
     /// Whether only the elected master answers it.
     fn is_of_leader(self) -> bool {
-        matches!(self, Self::Summary | Self::Roles)
+        matches!(self, Self::Cluster | Self::Roles)
     }
 }
 
@@ -72,10 +123,11 @@ pub(crate) struct Master {
     base: Url,
     timeout: Duration,
     pace: Pace,
-    /// Whether it has last answered that somebody else leads: then nothing is missing where
-    /// it tells nothing of the cluster.
-    follows: AtomicBool,
-    flights: Flights<(Part, Wanted), Vec<Outcome>>,
+    /// What was last answered with that somebody else leads: there nothing is missing if
+    /// the next answer is late.
+    followed: Mutex<HashSet<Source>>,
+    answers: Flights<Part, Fetched>,
+    flights: Flights<(Source, Wanted, Arc<LabelRules>), Vec<Outcome>>,
 }
 
 impl Master {
@@ -85,7 +137,8 @@ impl Master {
             base,
             timeout,
             pace: Pace::default(),
-            follows: AtomicBool::new(false),
+            followed: Mutex::default(),
+            answers: Flights::default(),
             flights: Flights::default(),
         }
     }
@@ -102,105 +155,120 @@ impl Master {
         attributes: &Arc<LabelRules>,
     ) -> Vec<Joined> {
         let is_native = wanted.naming == Naming::Native;
-        let parts = [
-            (Part::Snapshot, wanted.of(&SNAPSHOT)),
-            (Part::Info, wanted.of(&[Group::Master]).filter(|_| is_native)),
-            (Part::Summary, wanted.of(&SUMMARY)),
-            (Part::Roles, wanted.of(&[Group::ClusterRoles]).filter(|_| is_native)),
+        let sources = [
+            (Source::Snapshot, wanted.of(&SNAPSHOT)),
+            (Source::Info, wanted.of(&[Group::Master]).filter(|_| is_native)),
+            (Source::Cluster, wanted.of(&SUMMARY)),
+            (Source::Roles, wanted.of(&[Group::ClusterRoles]).filter(|_| is_native)),
         ];
-        let joined = parts.into_iter().filter_map(|(part, wanted)| Some((part, wanted?)));
-        joined.map(|(part, wanted)| self.join(part, wanted, attributes)).collect()
+        let joined = sources.into_iter().filter_map(|(source, wanted)| Some((source, wanted?)));
+        joined.map(|(source, wanted)| self.join(source, wanted, attributes)).collect()
     }
 
-    fn join(self: &Arc<Self>, part: Part, wanted: Wanted, attributes: &Arc<LabelRules>) -> Joined {
-        let (sources, path): (&'static [&'static str], _) = match part {
-            Part::Snapshot => (&["master"], snapshot::PATH),
-            Part::Info => (&["master_info"], FLAGS_PATH),
-            Part::Summary => (&["cluster"], state_summary::PATH),
-            Part::Roles => (&["cluster_roles"], roles::PATH),
-        };
-        let is_silent = part.is_of_leader() && self.follows.load(Ordering::Relaxed);
-        let sources = if is_silent { &[] } else { sources };
-        let url = endpoint(&self.base, path);
-        let shown = shown(&url);
+    fn join(
+        self: &Arc<Self>,
+        source: Source,
+        wanted: Wanted,
+        attributes: &Arc<LabelRules>,
+    ) -> Joined {
+        let url = shown(&endpoint(&self.base, source.part().path()));
+        // Once: if it is late again, that may be because it leads now.
+        let is_silent = source.is_of_leader() && self.followed().remove(&source);
+        let sources = if is_silent { Vec::new() } else { vec![source.name()] };
         let (master, attributes) = (Arc::clone(self), Arc::clone(attributes));
-        let flight = self.flights.join((part, wanted), || {
-            async move { Arc::new(master.ask(part, &url, wanted, attributes).await) }.boxed()
+        let key = (source, wanted, Arc::clone(&attributes));
+        let flight = self.flights.join(key, || {
+            let work = async move { master.ask(source, wanted, &attributes).await };
+            guarded(sources.clone(), url.clone(), work)
         });
-        Joined { sources, url: shown, flight }
+        Joined { sources, url, flight }
+    }
+
+    fn followed(&self) -> MutexGuard<'_, HashSet<Source>> {
+        self.followed.lock().expect("no holder of this lock panics")
     }
 
     async fn ask(
-        &self,
-        part: Part,
-        url: &Url,
-        wanted: Wanted,
-        attributes: Arc<LabelRules>,
-    ) -> Vec<Outcome> {
-        let Self { client, pace, timeout, .. } = self;
-        let outcome = match part {
-            Part::Snapshot => {
-                let of = (Component::Master, wanted);
-                pace.turn().await;
-                let numbers = super::snapshot(client, url, *timeout, of, |_| ());
-                Outcome::measure("master", url, numbers).await
-            }
-            Part::Info => Outcome::measure("master_info", url, self.info()).await,
-            Part::Summary => {
-                Outcome::measure("cluster", url, self.summary(url, wanted, &attributes)).await
-            }
-            Part::Roles => Outcome::measure("cluster_roles", url, self.roles(url, wanted)).await,
-        };
-        if !part.is_of_leader() {
-            return vec![outcome];
-        }
-        let follows = outcome.result.as_ref().is_err_and(|error| does_not_lead(error));
-        self.follows.store(follows, Ordering::Relaxed);
-        if follows { Vec::new() } else { vec![outcome] }
-    }
-
-    async fn info(&self) -> Result<Arc<[Family]>, SourceError> {
-        let version_url = endpoint(&self.base, VERSION_PATH);
-        let flags_url = endpoint(&self.base, FLAGS_PATH);
-        let (version, flags) = futures::try_join!(
-            self.client.get(&version_url, self.timeout, limits::SMALL),
-            self.client.get(&flags_url, self.timeout, limits::SMALL),
-        )?;
-        let unreadable = |url: &Url, source| SourceError::Decode { url: shown(url), source };
-        let version = parse_version(&version).map_err(|source| unreadable(&version_url, source))?;
-        let flags = parse_flags(&flags).map_err(|source| unreadable(&flags_url, source))?;
-        if version.version.is_none() {
-            return Err(rubbish(&version_url, "version"));
-        }
-        if flags.flags.0.is_empty() {
-            return Err(rubbish(&flags_url, "flags"));
-        }
-        Ok([families::master_info(&version, &flags)].into())
-    }
-
-    async fn summary(
-        &self,
-        url: &Url,
+        self: &Arc<Self>,
+        source: Source,
         wanted: Wanted,
         attributes: &LabelRules,
-    ) -> Result<Arc<[Family]>, SourceError> {
-        let body = self.client.get(url, self.timeout, limits::STATE_SUMMARY).await?;
-        let mapped = decode(url, &body, |body| {
-            let summary = parse_state_summary(body)?;
-            let is_one = summary.slaves.is_some() && summary.frameworks.is_some();
-            Ok(is_one.then(|| families::state_summary(&summary, wanted, attributes)))
-        });
-        mapped?.map(Arc::from).ok_or_else(|| rubbish(url, "slaves and frameworks"))
+    ) -> Vec<Outcome> {
+        let answer = self.fetch(source.part()).await;
+        let outcome = match source {
+            Source::Snapshot => answer.outcome(source.name(), |url, body| {
+                super::snapshot(url, body, (Component::Master, wanted), |_| ())
+            }),
+            Source::Info => {
+                let flags = self.fetch(Part::Flags).await;
+                answer.outcome(source.name(), |url, version| info(url, version, &flags))
+            }
+            Source::Cluster => {
+                answer.outcome(source.name(), |url, body| summary(url, body, wanted, attributes))
+            }
+            Source::Roles => answer.outcome(source.name(), |url, body| roles(url, body, wanted)),
+        };
+        if source.is_of_leader() && outcome.result.as_ref().is_err_and(|it| does_not_lead(it)) {
+            self.followed().insert(source);
+            return Vec::new();
+        }
+        vec![outcome]
     }
 
-    async fn roles(&self, url: &Url, wanted: Wanted) -> Result<Arc<[Family]>, SourceError> {
-        let body = self.client.get(url, self.timeout, limits::ROLES).await?;
-        let mapped = decode(url, &body, |body| {
-            let roles = parse_roles(body)?;
-            Ok(roles.roles.is_some().then(|| families::roles(&roles, wanted)))
+    /// An answer, which all share who want something of it now.
+    async fn fetch(self: &Arc<Self>, part: Part) -> Arc<Fetched> {
+        let master = Arc::clone(self);
+        let flight = self.answers.join(part, || {
+            let fetch = async move {
+                let Self { client, base, timeout, pace, .. } = &*master;
+                if part == Part::Snapshot {
+                    pace.turn().await;
+                }
+                let url = endpoint(base, part.path());
+                let answer = client.get(&url, *timeout, part.limit());
+                Arc::new(Fetched::measure(url.clone(), answer).await)
+            };
+            fetch.boxed()
         });
-        mapped?.map(Arc::from).ok_or_else(|| rubbish(url, "roles"))
+        flight.await
     }
+}
+
+fn info(url: &Url, version: &[u8], flags: &Fetched) -> Result<Arc<[Family]>, Arc<SourceError>> {
+    let flags_url = &flags.url;
+    let flags = flags.body.as_ref().map_err(Arc::clone)?;
+    let unreadable = |url: &Url, source| SourceError::Decode { url: shown(url), source };
+    let version = parse_version(version).map_err(|source| unreadable(url, source))?;
+    let flags = parse_flags(flags).map_err(|source| unreadable(flags_url, source))?;
+    if version.version.is_none() {
+        return Err(rubbish(url, "version").into());
+    }
+    if flags.flags.0.is_empty() {
+        return Err(rubbish(flags_url, "flags").into());
+    }
+    Ok([families::master_info(&version, &flags)].into())
+}
+
+fn summary(
+    url: &Url,
+    body: &[u8],
+    wanted: Wanted,
+    attributes: &LabelRules,
+) -> Result<Arc<[Family]>, SourceError> {
+    let mapped = decode(url, body, |body| {
+        let summary = parse_state_summary(body)?;
+        let is_one = summary.slaves.is_some() && summary.frameworks.is_some();
+        Ok(is_one.then(|| families::state_summary(&summary, wanted, attributes)))
+    });
+    mapped?.map(Arc::from).ok_or_else(|| rubbish(url, "slaves and frameworks"))
+}
+
+fn roles(url: &Url, body: &[u8], wanted: Wanted) -> Result<Arc<[Family]>, SourceError> {
+    let mapped = decode(url, body, |body| {
+        let roles = parse_roles(body)?;
+        Ok(roles.roles.is_some().then(|| families::roles(&roles, wanted)))
+    });
+    mapped?.map(Arc::from).ok_or_else(|| rubbish(url, "roles"))
 }
 
 /// Whether a master has answered that somebody else leads, or that it knows of nobody who

@@ -61,9 +61,10 @@ fn catalogued_keys(process: &str) -> Vec<String> {
     lines.map(|line| filled(&line[1])).collect()
 }
 
-/// Whole numbers, far enough apart that no conversion makes one into another.
+/// Whole numbers, far enough apart that no conversion makes one into another. They fall, so
+/// that what is subtracted, which comes later in the catalogue, is less.
 fn numbers(keys: &[String]) -> BTreeMap<&str, f64> {
-    let numbers = (0_u32..).map(|at| f64::from(1_000_003 + 17 * at));
+    let numbers = (0_u32..).map(|at| f64::from(2_000_003 - 17 * at));
     keys.iter().map(String::as_str).zip(numbers).collect()
 }
 

@@ -22,6 +22,8 @@ use crate::exporter::PATIENCE;
 pub(crate) enum Answer {
     /// 200 with this body.
     Json(String),
+    /// 200 with this body, whatever it is.
+    Bytes(Vec<u8>),
     /// Another status, with this body.
     Status(u16, String),
     /// 307 to this address.
@@ -182,6 +184,11 @@ async fn serve(
     };
     let response = match answer {
         Answer::Json(body) => respond("200 OK", "", body.len(), &body),
+        Answer::Bytes(body) => {
+            let head = respond("200 OK", "", body.len(), "");
+            stream.write_all(&[head.as_bytes(), &body].concat()).await.ok();
+            return;
+        }
         Answer::Status(status, body) => respond(&format!("{status} X"), "", body.len(), &body),
         Answer::Redirect(to) => respond("307 X", &format!("Location: {to}\r\n"), 0, ""),
         Answer::Truncated(body) => respond("200 OK", "", body.len(), &body[..body.len() / 2]),

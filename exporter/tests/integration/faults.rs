@@ -180,6 +180,42 @@ async fn an_old_agent_is_asked_where_it_answers() {
 }
 
 #[tokio::test]
+async fn an_agent_that_lets_nobody_write_is_asked_where_it_lets_read() {
+    let (master, agent) = peers().await;
+    agent.answer("/api/v1", Answer::Status(401, String::new()));
+    let body = exporter_of(&master, &agent).await.metrics().await;
+    assert_only_down(&body, &[]);
+    assert!(body.contains("mesos_container_info{"), "{body}");
+}
+
+#[tokio::test]
+async fn a_state_that_hangs_costs_names_and_no_numbers() {
+    let (master, agent) = peers().await;
+    agent.answer("/state", Answer::Hang);
+    let exporter = exporter_of(&master, &agent).await;
+    let header = "X-Prometheus-Scrape-Timeout-Seconds";
+    for _ in 0..2 {
+        let (_, body) = exporter.get_with("/metrics", header, "2.0").await;
+        assert_only_down(&body, &["agent_state"]);
+        assert!(body.contains("mesos_container_mem_rss_bytes{"), "{body}");
+        assert!(!body.contains("mesos_agent_info{"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_utf_8_costs_its_odd_bytes() {
+    let (master, agent) = peers().await;
+    let state = fixture("agent_state").into_bytes();
+    let at = state.windows(4).position(|it| it == b"burn").expect("the name is there");
+    let mut state: Vec<u8> = [&state[..at], b"\xffurn", &state[at + 4..]].concat();
+    state.retain(|byte| *byte != b'\n');
+    agent.answer("/state", Answer::Bytes(state));
+    let body = exporter_of(&master, &agent).await.metrics().await;
+    assert_only_down(&body, &[]);
+    assert!(body.contains("task_name=\"web-4\""), "{body}");
+}
+
+#[tokio::test]
 async fn a_master_that_follows_tells_nothing_of_the_cluster_and_nothing_is_down() {
     let leader = FakeMesos::leader().await;
     let follower = FakeMesos::follower(leader.address).await;
@@ -194,7 +230,14 @@ async fn a_master_that_follows_tells_nothing_of_the_cluster_and_nothing_is_down(
         }
     }
     assert_eq!(leader.requests("/master/state-summary") + leader.requests("/state-summary"), 0);
-    // Elected, and in trouble: now something is missing.
+    // Elected, and slow: at the second time it is not taken for a follower any more.
+    follower.answer("/state-summary", Answer::Hang);
+    for is_missing in [false, true] {
+        let (_, body) =
+            exporter.get_with("/metrics", "X-Prometheus-Scrape-Timeout-Seconds", "1.0").await;
+        assert_eq!(body.contains(&source("cluster", false)), is_missing, "{body}");
+    }
+    // Elected, and in trouble.
     follower.answer("/state-summary", Answer::Status(500, String::new()));
     let body = exporter.metrics().await;
     assert!(body.contains(&source("cluster", false)), "{body}");
@@ -267,7 +310,21 @@ async fn a_crowd_of_scrapes_is_one_to_mesos() {
 }
 
 #[tokio::test]
-async fn a_crowd_that_wants_different_things_is_limited() {
+async fn those_who_want_different_things_share_the_answer() {
+    let (exporter, master, agent) = node().await;
+    let queries = ["", "?collect[]=containers", "?exclude[]=blkio", "?collect[]=tasks"];
+    let paths = queries.map(|query| format!("/metrics{query}"));
+    let crowd = paths.iter().map(|path| exporter.get(path));
+    for (status, body) in futures::future::join_all(crowd).await {
+        assert_eq!((status, body.contains("_up{source=\"agent\"} 0")), (200, false));
+    }
+    assert_eq!(master.requests("/metrics/snapshot"), 1);
+    assert_eq!(agent.requests("/metrics/snapshot"), 1);
+    assert_eq!(agent.requests("/api/v1"), 1);
+}
+
+#[tokio::test]
+async fn a_crowd_is_limited() {
     let (exporter, _master, agent) = node().await;
     agent.answer("/api/v1", Answer::Hang);
     // All but the last wait for Mesos; it waits for its turn, for half of its time.

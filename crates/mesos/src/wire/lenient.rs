@@ -52,12 +52,20 @@ impl<'de: 'a, 'a> Field<'de> for Cow<'a, str> {
     }
 }
 
+/// How long a list may be. Far more than any of Mesos is, and few enough that a body of nothing but
+/// tiny elements does not become a hundred times itself in memory.
+const MAX_ELEMENTS: usize = 200_000;
+
 /// A list loses the elements that are not what it is a list of, and keeps the others.
 impl<'de, T: Field<'de>> Field<'de> for Vec<T> {
     fn from_list<A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
         let mut kept = Vec::new();
         while let Some(Lenient(element)) = list.next_element()? {
             kept.extend(element);
+            if kept.len() > MAX_ELEMENTS {
+                let message = format!("a list has more than {MAX_ELEMENTS} elements");
+                return Err(serde::de::Error::custom(message));
+            }
         }
         Ok(Some(kept))
     }

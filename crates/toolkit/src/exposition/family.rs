@@ -106,7 +106,8 @@ impl Family {
         Self { name, help: help.into(), kind, samples: Vec::new() }
     }
 
-    /// Adds a series. An info family's value is written as 1.
+    /// Adds a series. An info family's value is written as 1, and a counter that is below
+    /// zero or no number is not written. Labels that came before fail a scrape.
     pub fn push(&mut self, labels: Labels, value: f64) {
         self.samples.push((labels, value));
     }

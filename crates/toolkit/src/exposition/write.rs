@@ -63,9 +63,13 @@ impl Pieces {
             head(&mut self.piece, self.format, family);
         }
         for (labels, value) in &family.samples[self.written..] {
-            let value = if family.kind == Kind::Info { 1.0 } else { *value };
-            line(&mut self.piece, &family.name, labels.as_str(), value);
             self.written += 1;
+            match family.kind {
+                Kind::Info => line(&mut self.piece, &family.name, labels.as_str(), 1.0),
+                // What is below zero, or no number, is no count, and would fail the scrape.
+                Kind::Counter if value.is_nan() || *value < 0.0 => {}
+                _ => line(&mut self.piece, &family.name, labels.as_str(), *value),
+            }
             if self.piece.len() >= PIECE {
                 break;
             }
@@ -214,6 +218,16 @@ mod tests {
              # HELP b_info B\n# TYPE b_info gauge\nb_info{q=\"a\\\"\\n\\\\\"} 1\n\
              # HELP c C\n# TYPE c untyped\nc 0.5\n"
         );
+    }
+
+    #[test]
+    fn a_counter_below_zero_is_left_out() {
+        let mut counter = Family::new("a_total", "A", Kind::Counter);
+        for value in [-1.0, f64::NAN, 2.0] {
+            counter.push(Labels::default(), value);
+        }
+        let text = Exposition::new(Format::Text).families(vec![counter]).into_text();
+        assert_eq!(text, "# HELP a_total A\n# TYPE a_total counter\na_total 2\n");
     }
 
     #[test]
