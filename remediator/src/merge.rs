@@ -6,7 +6,6 @@
 //! somebody else wrote into it is overwritten and reported.
 
 use std::{
-    borrow::Cow,
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
@@ -59,6 +58,13 @@ pub(crate) struct FileStatus {
     pub(crate) failures: u64,
     /// Why the last attempt failed, if it did.
     pub(crate) failure: Option<String>,
+}
+
+impl FileStatus {
+    /// Whether somebody has yet to be told that these hosts are kept in.
+    fn is_news(&self, kept: &BTreeSet<HostName>) -> bool {
+        !kept.is_empty() && *kept != self.kept
+    }
 }
 
 /// Why the file could not be read or written.
@@ -174,11 +180,20 @@ impl Merger {
             return Ok(());
         };
         match &step.difference {
-            Some(difference) if dry_run => difference.tell_dry_run(&step.list, last),
+            Some(Difference { added, removed, .. }) if dry_run => {
+                let hosts = step.list.hosts.len();
+                let (added, removed) = (shown(added), shown(removed));
+                if last.is_news(&step.list) {
+                    info!(hosts, added, removed, "Dry run: the whitelist would be written");
+                }
+            }
             Some(difference) => {
                 last.is_durable = false;
                 let kept = replace(disk, path, &step.list.content).await?;
-                last.tell_owner(path, kept);
+                if let Some(error) = last.owner_news(kept) {
+                    let (error, file) = (chain(&error), path.display());
+                    warn!(error, %file, "Cannot keep the owner and group of the whitelist: see that Mesos may still read it");
+                }
                 // Readers see it from now on, whether or not it outlives a power cut.
                 let synced = sync_folder(disk, path).await;
                 self.report(&step, difference).await;
@@ -204,13 +219,10 @@ impl Merger {
         let is_ours = last.list.as_ref().is_some_and(is_last);
         // A list that is as it should be and that somebody else wrote is not durable yet.
         last.is_durable &= is_ours;
-        let in_file = match &last.list {
-            Some(list) if is_ours => Cow::Borrowed(&list.hosts),
-            // What is no list is overwritten like any other edit, and not waited for.
-            _ => Cow::Owned(names(&String::from_utf8_lossy(found.unwrap_or_default()))),
-        };
+        // What is no list is overwritten like any other edit, and not waited for.
+        let in_file = names(&String::from_utf8_lossy(found.unwrap_or_default()));
         // What somebody else wrote into the file is no list that was ever in force.
-        let in_force = last.list.as_ref().map_or(in_file.as_ref(), |list| &list.hosts);
+        let in_force = last.list.as_ref().map_or(&in_file, |list| &list.hosts);
         let (generation, whitelist::Merge { hosts, kept }) = self.wanted(policy, in_force)?;
         let list = List::of(hosts);
         let without = |a: &BTreeSet<HostName>, b| a.difference(b).cloned().collect();
@@ -241,7 +253,7 @@ impl Merger {
     fn note(&self, step: &Step) {
         let Step { generation, list, kept, .. } = step;
         self.status.send_modify(|status| {
-            if *kept != status.kept && !kept.is_empty() {
+            if status.is_news(kept) {
                 let kept: Vec<&str> = kept.iter().map(HostName::as_str).collect();
                 error!(kept = kept.join(" "), "The whitelist keeps hosts that should be off: fewer than whitelist.min_hosts would be left");
             }
@@ -299,14 +311,14 @@ impl Merger {
 }
 
 impl Last {
-    /// Says once that the file is no longer whose it was.
-    fn tell_owner(&mut self, path: &Path, kept: io::Result<()>) {
-        if let Err(error) = kept
-            && !std::mem::replace(&mut self.told_owner, true)
-        {
-            let (error, file) = (chain(&error), path.display());
-            warn!(error, %file, "Cannot keep the owner and group of the whitelist: see that Mesos may still read it");
-        }
+    /// Why the file is no longer whose it was, where that was not told yet.
+    fn owner_news(&mut self, kept: io::Result<()>) -> Option<io::Error> {
+        kept.err().filter(|_| !std::mem::replace(&mut self.told_owner, true))
+    }
+
+    /// Whether this is not the list that it had last.
+    fn is_news(&self, list: &List) -> bool {
+        self.list.as_ref().is_none_or(|last| last.content != list.content)
     }
 }
 
@@ -315,18 +327,6 @@ impl List {
         let content = whitelist::render(&hosts);
         let hash = format!("{:x}", Sha256::digest(&content));
         Self { hosts, content, hash }
-    }
-}
-
-impl Difference {
-    /// Says once what would be in the file.
-    fn tell_dry_run(&self, list: &List, last: &Last) {
-        if last.list.as_ref().is_some_and(|told| told.content == list.content) {
-            return;
-        }
-        let hosts = list.hosts.len();
-        let (added, removed) = (shown(&self.added), shown(&self.removed));
-        info!(hosts, added, removed, "Dry run: the whitelist would be written");
     }
 }
 
@@ -419,101 +419,4 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fil
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        fs,
-        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    };
-
-    use super::*;
-    use crate::disk::OsDisk;
-
-    #[tokio::test]
-    async fn replacing_keeps_owner_and_group() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("whitelist");
-        fs::write(&file, "old.lab\n").unwrap();
-        // Only root may give a file away; else it is at least not taken from its owner.
-        std::os::unix::fs::chown(&file, Some(4711), Some(4712)).ok();
-        let owner = || fs::metadata(&file).map(|it| (it.uid(), it.gid())).unwrap();
-        let before = owner();
-        replace(&OsDisk, &file, "new.lab\n").await.unwrap().unwrap();
-        assert_eq!(owner(), before);
-    }
-
-    #[tokio::test]
-    async fn i20_replacing_keeps_mode_and_link_and_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("whitelist");
-        let link = folder.path().join("link");
-        fs::write(&file, "old.lab\n").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        replace(&OsDisk, &link, "new.lab\n").await.unwrap().unwrap();
-        assert_eq!(read(&OsDisk, &file).await.unwrap().unwrap(), b"new.lab\n");
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
-
-    /// With a rename half made durable, both names are of one file, and writing under the
-    /// one would show half a list under the other.
-    #[tokio::test]
-    async fn i20_a_second_name_of_the_list_is_not_written_into() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("whitelist");
-        fs::write(&file, "old.lab\n").unwrap();
-        fs::hard_link(&file, folder.path().join(".whitelist.satellite")).unwrap();
-        let mut reader = fs::File::open(&file).unwrap();
-        replace(&OsDisk, &file, "new.lab\n").await.unwrap().unwrap();
-        assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "old.lab\n");
-        assert_eq!(fs::read_to_string(&file).unwrap(), "new.lab\n");
-    }
-
-    #[tokio::test]
-    async fn a_link_in_place_of_the_fresh_file_is_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, other) = (folder.path().join("whitelist"), folder.path().join("other"));
-        fs::write(&other, "precious").unwrap();
-        std::os::unix::fs::symlink(&other, folder.path().join(".whitelist.satellite")).unwrap();
-        replace(&OsDisk, &file, "h.lab\n").await.unwrap().unwrap();
-        assert_eq!(fs::read(&other).unwrap(), b"precious");
-        assert_eq!(fs::read(&file).unwrap(), b"h.lab\n");
-    }
-
-    #[tokio::test]
-    async fn a_folder_that_is_gone_is_an_error_that_names_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("gone/whitelist");
-        let error = replace(&OsDisk, &file, "h.lab\n").await.unwrap_err();
-        assert!(chain(&error).contains("gone/.whitelist.satellite"), "{}", chain(&error));
-        assert_eq!(read(&OsDisk, &file).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn a_folder_in_place_of_the_file_is_an_error_and_not_an_empty_list() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(read(&OsDisk, folder.path()).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_found_file_is_taken_only_if_its_meaning_is_plain() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("whitelist");
-        assert_eq!(find(&OsDisk, &file).await.unwrap(), FoundFile::Missing);
-        fs::write(&file, "bootstrap.invalid\n").unwrap();
-        assert_eq!(find(&OsDisk, &file).await.unwrap(), FoundFile::Missing);
-        for content in [&b"\n"[..], b"a.lab\n\xff\n"] {
-            fs::write(&file, content).unwrap();
-            assert!(find(&OsDisk, &file).await.is_err());
-        }
-        fs::write(&file, "a.lab\nb.lab \n").unwrap();
-        let error = chain(&find(&OsDisk, &file).await.unwrap_err());
-        assert!(error.contains("line 2") && error.contains("b.lab "), "{error}");
-        fs::write(&file, "a.lab\nb.lab").unwrap();
-        let Ok(FoundFile::Lists(names)) = find(&OsDisk, &file).await else {
-            panic!("it is a list")
-        };
-        assert_eq!(names.len(), 2);
-    }
-}
+mod tests;

@@ -28,6 +28,8 @@ async fn i35_a_dry_run_decides_the_same_and_does_nothing() {
     remediator.wait_for_host("h1.lab", "off").await;
     remediator.rounds(2).await;
     assert_eq!(world.whitelist(), before);
+    let line = remediator.wait_for_log("Dry run: the whitelist would be written").await;
+    assert!(line.contains("removed=h1.lab"), "{line}");
     let line = remediator.wait_for_log(r#"msg="Host off""#).await;
     assert!(line.contains("dry_run=true"), "{line}");
     let records = remediator.journal("?host=h1.lab&limit=1").await;
