@@ -1,4 +1,5 @@
-//! Mesos's JSON, as it comes: one module per endpoint, decoded in one pass.
+//! Mesos's JSON, as it comes: one module per endpoint, decoded in one pass; and [`recordio`], the
+//! framing of its streams.
 //!
 //! Strings are borrowed from the body where they hold no escape, and what nobody needs (finished
 //! tasks and executors above all, which are the bulk of `/state`) is skipped while decoding.
@@ -14,6 +15,7 @@ pub mod containers;
 mod lenient;
 pub mod master;
 pub mod operator;
+pub mod recordio;
 pub mod roles;
 pub mod snapshot;
 pub mod state_summary;
