@@ -8,85 +8,9 @@ use std::{
 use proptest::prelude::*;
 use satellite_toolkit::exposition::{Exposition, Family, Format, Kind, Labels};
 
-/// A sample as a reader of the format sees it.
-#[derive(Debug, PartialEq)]
-struct Sample {
-    name: String,
-    labels: Vec<(String, String)>,
-    value: f64,
-}
+mod reader;
 
-/// Reads an exposition by the rules that both formats share; `None` if it breaks one.
-fn parse(text: &str) -> Option<Vec<Sample>> {
-    let mut samples = Vec::new();
-    for line in text.strip_suffix('\n')?.split('\n') {
-        if let Some(comment) = line.strip_prefix("# ") {
-            let mut words = comment.splitn(3, ' ');
-            match (words.next()?, words.next(), words.next()) {
-                ("HELP", Some(name), help) => {
-                    is_name(name).then_some(())?;
-                    unescape(help.unwrap_or(""), &['n', '\\'])?;
-                }
-                ("TYPE", Some(name), Some(_)) => is_name(name).then_some(())?,
-                ("EOF", None, None) => {}
-                _ => return None,
-            }
-            continue;
-        }
-        samples.push(parse_sample(line)?);
-    }
-    Some(samples)
-}
-
-fn parse_sample(line: &str) -> Option<Sample> {
-    let end = line.find(['{', ' '])?;
-    let (name, mut rest) = line.split_at(end);
-    is_name(name).then_some(())?;
-    let mut labels = Vec::new();
-    if let Some(inside) = rest.strip_prefix('{') {
-        rest = inside;
-        while !rest.starts_with('}') {
-            let (label, after) = rest.split_once("=\"")?;
-            is_name(label).then_some(())?;
-            let end = unescaped_quote(after)?;
-            labels.push((label.to_owned(), unescape(&after[..end], &['n', '\\', '"'])?));
-            rest = &after[end + 1..];
-            rest = rest.strip_prefix(',').unwrap_or(rest);
-        }
-        rest = &rest[1..];
-    }
-    Some(Sample { name: name.to_owned(), labels, value: rest.strip_prefix(' ')?.parse().ok()? })
-}
-
-fn is_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-fn unescaped_quote(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    text.char_indices().find_map(|(at, c)| {
-        let here = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        here.then_some(at)
-    })
-}
-
-fn unescape(text: &str, allowed: &[char]) -> Option<String> {
-    let mut plain = String::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        let c = match c {
-            '\\' => match chars.next().filter(|c| allowed.contains(c))? {
-                'n' => '\n',
-                c => c,
-            },
-            c => c,
-        };
-        plain.push(c);
-    }
-    Some(plain)
-}
+use reader::parse;
 
 fn any_text() -> impl Strategy<Value = String> {
     // Mostly what breaks formats, and anything at all.
