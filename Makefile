@@ -15,5 +15,5 @@ test: ## Format, lints, documentation, alerts, unit tests, one real cluster
 test-all: ## `make test` and what is too long for it; resumes where it stopped
 	@tests/run.sh test-all
 
-bench: ## How long a decision, a delivery and a command take; asserts nothing
+bench: ## What a decision, a delivery, a command and a scrape take; asserts nothing
 	@tests/run.sh bench

@@ -173,7 +173,7 @@ case ${1:-} in
     cargo build --release --workspace --bins
     # All at once, else crates that both need would be built twice, with the
     # features of one and of all.
-    cargo bench --workspace --bench plan --bench remediator
+    cargo bench --workspace --bench plan --bench remediator --bench exporter
     ;;
   *)
     sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2

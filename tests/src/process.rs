@@ -102,6 +102,12 @@ impl Process {
         &self.log
     }
 
+    /// The id of the process that runs.
+    pub fn id(&self) -> Result<u32> {
+        let child = self.child.as_ref().with_context(|| format!("{} is not started", self.name))?;
+        Ok(child.id())
+    }
+
     /// What it has printed since its last start.
     pub fn output(&self) -> Result<String> {
         let mut bytes = Vec::new();
