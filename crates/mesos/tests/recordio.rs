@@ -1,5 +1,7 @@
 //! The event stream of a real master is the same records however the network cuts it.
 
+#![expect(clippy::unwrap_used, reason = "a test and its helpers fail by panicking")]
+
 use proptest::prelude::*;
 use satellite_mesos::wire::recordio::Decoder;
 
