@@ -185,7 +185,7 @@ impl Floor {
                 Containers(containers).write(columns, owners, &mut out)?;
             }
             Case::Figures => {
-                write::<OldSlave<'_>>(mesos.get("/state-summary")?, columns, &mut out)?
+                write::<OldSlave<'_>>(mesos.get("/state-summary")?, columns, &mut out)?;
             }
             Case::Agents | Case::Everything => {
                 write::<Slave<'_>>(mesos.get("/state-summary")?, columns, &mut out)?;
