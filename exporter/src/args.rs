@@ -114,7 +114,10 @@ impl clap::Args for CollectorArgs {
         let disable = flag(DISABLE_DEFAULTS)
             .env("SATELLITE_COLLECTOR_DISABLE_DEFAULTS")
             .value_parser(FalseyValueParser::new())
-            .help("Collect only the groups that a flag turns on");
+            .help(
+                "Collect only the groups that a flag turns on. Each flag of a group has its \
+                 opposite, --no-collector.NAME",
+            );
         GROUPS.iter().fold(command.arg(disable), |command, described| {
             let Described { name, is_default, help, .. } = *described;
             let (on, off) = (format!("collector.{name}"), format!("no-collector.{name}"));
