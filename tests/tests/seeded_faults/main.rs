@@ -7,6 +7,7 @@
 mod faults;
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -58,9 +59,12 @@ impl Copy {
         let target = target.map_or_else(|| sources.join("target"), |it| sources.join(it));
         let folder = target.join("seeded-faults");
         let copy = Self { target: target.join("seeded-faults-build"), folder, sources };
-        for file in copy.files()? {
-            copy.restore(&file)?;
+        let files = copy.files()?;
+        for file in &files {
+            copy.restore(file)?;
         }
+        let kept = files.iter().map(|file| copy.folder.join(file)).collect();
+        remove_all_but(&kept, &copy.folder)?;
         Ok(copy)
     }
 
@@ -122,4 +126,18 @@ impl Copy {
         ensure!(!output.status.success(), "no seed of {SEEDS} has found it:\n{told}");
         Ok(told)
     }
+}
+
+/// Removes the files below `folder` that are not among `kept`: the sources no longer have
+/// them, and what is left of them would be built, too.
+fn remove_all_but(kept: &HashSet<PathBuf>, folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_all_but(kept, &path)?;
+        } else if !kept.contains(&path) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
