@@ -1,6 +1,6 @@
 //! The event stream of a real master is the same records however the network cuts it.
 
-#![expect(clippy::unwrap_used, reason = "a test and its helpers fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use proptest::prelude::*;
 use satellite_mesos::wire::recordio::Decoder;

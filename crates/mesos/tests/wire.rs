@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 
 use proptest::prelude::*;
-use satellite_mesos::wire::{agent_state, containers, master, operator, snapshot};
+use satellite_mesos::wire::{
+    agent_state, containers, master, operator, roles, snapshot, state_summary,
+};
 
 fn fixture(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -78,6 +80,26 @@ fn a_body_that_is_not_the_document_says_what_was_expected_and_where_it_went_wron
     assert!(agent_state::parse_agent_state(b"7").is_err());
     assert!(master::parse_version(b"\"1.11.0\"").is_err());
     assert!(operator::parse_get_agents(b"").is_err());
+}
+
+#[test]
+fn a_list_is_no_object_whose_fields_have_no_names() {
+    for body in [&b"[]"[..], b"[{}]", b"[null]", br#"["x"]"#] {
+        let source = |error: &dyn std::error::Error| error.source().unwrap().to_string();
+        let errors = [
+            agent_state::parse_agent_state(body).map(drop),
+            containers::parse_get_containers(body).map(drop),
+            master::parse_flags(body).map(drop),
+            master::parse_version(body).map(drop),
+            operator::parse_get_agents(body).map(drop),
+            operator::parse_get_master(body).map(drop),
+            roles::parse_roles(body).map(drop),
+            state_summary::parse_state_summary(body).map(drop),
+        ];
+        for error in errors {
+            assert_eq!(source(&error.unwrap_err()), "expected an object");
+        }
+    }
 }
 
 #[test]

@@ -25,7 +25,6 @@ pub fn parse_agent_state(body: &[u8]) -> Result<AgentState<'_>, ParseError> {
 /// The agent itself.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
-#[serde(expecting = "an object")]
 pub struct AgentState<'a> {
     /// The id the master gave it; absent until it has registered for the first time.
     #[serde(borrow, default, deserialize_with = "lenient")]
@@ -171,7 +170,15 @@ pub struct Label<'a> {
     pub value: Option<Cow<'a, str>>,
 }
 
-object!(Framework<'a>, Executor<'a>, Task<'a>, TaskStatus<'a>, ContainerStatus<'a>, Label<'a>);
+object!(
+    AgentState<'a>,
+    Framework<'a>,
+    Executor<'a>,
+    Task<'a>,
+    TaskStatus<'a>,
+    ContainerStatus<'a>,
+    Label<'a>
+);
 
 impl<'de: 'a, 'a> Field<'de> for Attributes<'a> {
     fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {

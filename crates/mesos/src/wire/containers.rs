@@ -15,12 +15,12 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess};
+use serde::de::MapAccess;
 
 use super::lenient::{Field, Key, Lenient, lenient, lenient_or_empty, object};
 use super::operator::Text;
 use super::snapshot::keep_first;
-use super::{ParseError, parse};
+use super::{ParseError, parse, parse_as};
 
 /// The path of the list below an agent's address.
 pub const PATH: &str = "containers";
@@ -29,7 +29,7 @@ pub const STATISTICS_PATH: &str = "monitor/statistics";
 
 /// Reads `/containers`, or `/monitor/statistics`, whose entries have no container id.
 pub fn parse_containers(body: &[u8]) -> Result<Vec<Container<'_>>, ParseError> {
-    parse("list of containers", body).map(|List(containers)| containers)
+    parse_as("a list", "list of containers", body)
 }
 
 /// Reads the answer to [`Call::GetContainers`](super::operator::Call::GetContainers).
@@ -71,7 +71,6 @@ pub struct Container<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(expecting = "an object")]
 struct GetContainersResponse<'a> {
     #[serde(rename = "type", borrow, default, deserialize_with = "lenient")]
     kind: Option<Cow<'a, str>>,
@@ -270,7 +269,7 @@ object!(
     Operation<'a>,
     Device
 );
-object!(GetContainers<'a>, Entry<'a>, Status<'a>, ContainerId<'a>);
+object!(GetContainersResponse<'a>, GetContainers<'a>, Entry<'a>, Status<'a>, ContainerId<'a>);
 
 impl Statistics<'_> {
     /// One number by Mesos's name for it.
@@ -380,15 +379,5 @@ impl<'de: 'a, 'a> Field<'de> for TrafficControl<'a> {
         }
         keep_first(&mut queue.numbers);
         Ok(Some(queue))
-    }
-}
-
-/// The document itself must be a list; only its elements are read leniently.
-struct List<'a>(Vec<Container<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let list: Option<_> = lenient(deserializer)?;
-        list.map(List).ok_or_else(|| serde::de::Error::custom("expected a list"))
     }
 }

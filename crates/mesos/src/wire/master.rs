@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::MapAccess;
 
-use super::lenient::{Field, Key, Lenient, lenient, lenient_or_empty};
+use super::lenient::{Field, Key, Lenient, lenient, lenient_or_empty, object};
 use super::{ParseError, parse};
 
 /// The path of [`Version`].
@@ -27,7 +27,6 @@ pub fn parse_flags(body: &[u8]) -> Result<Flags<'_>, ParseError> {
 /// Which build of Mesos answers.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
-#[serde(expecting = "an object")]
 pub struct Version<'a> {
     /// `1.11.0`.
     #[serde(borrow, default, deserialize_with = "lenient")]
@@ -37,7 +36,6 @@ pub struct Version<'a> {
 /// The flags it was started with.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
-#[serde(expecting = "an object")]
 pub struct Flags<'a> {
     /// Every flag with its value, defaults included; all values are text. `hostname`, `cluster`,
     /// `zk`, `quorum`; `whitelist` without its `file://`.
@@ -48,6 +46,8 @@ pub struct Flags<'a> {
 /// Flags by name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FlagMap<'a>(pub BTreeMap<Cow<'a, str>, Cow<'a, str>>);
+
+object!(Version<'a>, Flags<'a>);
 
 impl<'de: 'a, 'a> Field<'de> for FlagMap<'a> {
     fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {

@@ -20,7 +20,7 @@ pub mod roles;
 pub mod snapshot;
 pub mod state_summary;
 
-use serde::Deserialize;
+use lenient::{Field, Lenient};
 
 /// A body that is not the document it should be.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,21 @@ pub struct ParseError {
     pub source: serde_json::Error,
 }
 
-fn parse<'a, T: Deserialize<'a>>(document: &'static str, body: &'a [u8]) -> Result<T, ParseError> {
-    serde_json::from_slice(body).map_err(|source| ParseError { document, source })
+/// Reads a body that is to be an object. The types themselves would be made of a list as well: serde
+/// takes its elements for the fields.
+fn parse<'a, T: Field<'a>>(document: &'static str, body: &'a [u8]) -> Result<T, ParseError> {
+    parse_as("an object", document, body)
+}
+
+/// Reads a body that is to be of this kind of JSON value.
+fn parse_as<'a, T: Field<'a>>(
+    kind: &str,
+    document: &'static str,
+    body: &'a [u8],
+) -> Result<T, ParseError> {
+    serde_json::from_slice(body)
+        .and_then(|Lenient(read)| {
+            read.ok_or_else(|| serde::de::Error::custom(format_args!("expected {kind}")))
+        })
+        .map_err(|source| ParseError { document, source })
 }

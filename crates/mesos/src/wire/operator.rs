@@ -50,7 +50,6 @@ pub fn parse_get_agents(body: &[u8]) -> Result<GetAgentsResponse<'_>, ParseError
 /// The answer to [`Call::GetMaster`].
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
-#[serde(expecting = "an object")]
 pub struct GetMasterResponse<'a> {
     /// The payload.
     #[serde(borrow, default, deserialize_with = "lenient")]
@@ -90,7 +89,6 @@ pub struct MasterInfo<'a> {
 /// The answer to [`Call::GetAgents`].
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
-#[serde(expecting = "an object")]
 pub struct GetAgentsResponse<'a> {
     /// The payload.
     #[serde(borrow, default, deserialize_with = "lenient")]
@@ -241,5 +239,6 @@ pub struct DrainConfig {
     pub mark_gone: Option<bool>,
 }
 
+object!(GetMasterResponse<'a>, GetAgentsResponse<'a>);
 object!(GetMaster<'a>, MasterInfo<'a>, GetAgents<'a>, AgentEntry<'a>, AgentInfo<'a>, Text<'a>);
 object!(Attribute<'a>, Scalar, Ranges, Range, Set<'a>, DrainInfo<'a>, DrainConfig);

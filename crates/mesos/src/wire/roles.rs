@@ -21,7 +21,6 @@ pub fn parse_roles(body: &[u8]) -> Result<Roles<'_>, ParseError> {
 /// The roles that have a weight, a quota, a framework or a reservation.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
-#[serde(expecting = "an object")]
 pub struct Roles<'a> {
     /// Each role; `None` if the field is not there at all.
     #[serde(borrow, default, deserialize_with = "lenient")]
@@ -73,4 +72,4 @@ pub struct Quota {
     pub consumed: Option<Resources>,
 }
 
-object!(Role<'a>, Quota);
+object!(Roles<'a>, Role<'a>, Quota);

@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
-use serde::de::{Deserialize, Deserializer, MapAccess};
+use serde::de::MapAccess;
 
-use super::lenient::{Field, Key, Lenient, lenient};
+use super::lenient::{Field, Key, Lenient};
 use super::{ParseError, parse};
 
 /// The path below a master's or agent's address.
@@ -65,11 +65,5 @@ impl<'de: 'a, 'a> Field<'de> for Snapshot<'a> {
         }
         snapshot.skipped += keep_first(&mut snapshot.pairs);
         Ok(Some(snapshot))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Snapshot<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        lenient(deserializer)?.ok_or_else(|| serde::de::Error::custom("expected an object"))
     }
 }

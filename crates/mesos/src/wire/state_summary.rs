@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::MapAccess;
 
 use super::agent_state::Attributes;
-use super::lenient::{Field, Key, Lenient, lenient};
+use super::lenient::{Field, Key, Lenient, lenient, object};
 use super::operator::DrainInfo;
 use super::{ParseError, parse};
 
@@ -27,7 +27,6 @@ pub fn parse_state_summary(body: &[u8]) -> Result<StateSummary<'_>, ParseError> 
 /// What the leading master knows.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
-#[serde(expecting = "an object")]
 pub struct StateSummary<'a> {
     /// Its registered agents; `None` if the field is not there at all.
     #[serde(borrow, default, deserialize_with = "lenient")]
@@ -36,6 +35,8 @@ pub struct StateSummary<'a> {
     #[serde(borrow, default, deserialize_with = "lenient")]
     pub frameworks: Option<Vec<Framework<'a>>>,
 }
+
+object!(StateSummary<'a>);
 
 /// A registered agent.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -181,8 +182,8 @@ fn count(ranges: &str) -> Option<f64> {
     ranges
         .map(|range| {
             let (begin, end) = range.split_once('-')?;
-            let (begin, end): (f64, f64) = (begin.parse().ok()?, end.parse().ok()?);
-            (begin <= end).then_some(end - begin + 1.0)
+            let (begin, end): (u64, u64) = (begin.parse().ok()?, end.parse().ok()?);
+            Some(end.checked_sub(begin)? as f64 + 1.0)
         })
         .sum()
 }
@@ -310,6 +311,8 @@ mod tests {
             ("[5]", None),
             ("[5-1]", None),
             ("[a-b]", None),
+            ("[inf-inf]", None),
+            ("[0-18446744073709551615]", Some(18_446_744_073_709_551_616.0)),
         ];
         for (ranges, expected) in cases {
             assert_eq!(count(ranges), expected, "{ranges}");
