@@ -36,9 +36,9 @@ pub(crate) enum RawLabelRule {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawPrefix {
-    prefix: String,
+    pub(crate) prefix: String,
     #[serde(default)]
-    strip: bool,
+    pub(crate) strip: bool,
 }
 
 impl LabelRules {

@@ -12,6 +12,9 @@ mod catalogue;
 mod checks;
 mod config;
 mod families;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod http;
 mod label_rules;

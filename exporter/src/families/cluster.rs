@@ -63,15 +63,15 @@ pub(crate) fn roles(roles: &Roles<'_>, wanted: Wanted) -> Vec<Family> {
     gathered.into_families().collect()
 }
 
-/// Those that have an id, each with it. One that cannot be told from another is left out,
-/// and so is one that comes again: two series of the same labels fail a scrape.
+/// Those that have a name of their own, each with it. One that cannot be told from another
+/// is left out, and so is one that comes again: two series of the same labels fail a scrape.
 fn each_once<'a, T>(
     all: Option<&'a [T]>,
-    id: impl Fn(&'a T) -> Option<&'a str>,
+    name: impl Fn(&'a T) -> Option<&'a str>,
 ) -> impl Iterator<Item = (&'a T, &'a str)> {
     let mut seen = HashSet::new();
-    let with_id = all.unwrap_or_default().iter().filter_map(move |one| Some((one, id(one)?)));
-    with_id.filter(move |(_, id)| seen.insert(*id))
+    let named = all.unwrap_or_default().iter().filter_map(move |one| Some((one, name(one)?)));
+    named.filter(move |(_, name)| seen.insert(*name))
 }
 
 /// What tells an agent's series apart from others'. mesos_exporter takes the address of its

@@ -307,12 +307,8 @@ const INFO_LABELS: [&str; 9] = [
 
 /// `mesos_container_info`: all that is known of who runs in a container.
 fn info(gathered: &mut Gathered, identity: &Identity, owner: &Owner) {
-    let container_id = identity.container_id(owner);
-    if container_id.is_empty() {
-        return;
-    }
     let labels = Labels::new(INFO_LABELS.into_iter().zip([
-        container_id,
+        identity.container_id(owner),
         identity.framework_id(owner),
         &owner.framework_name,
         identity.executor_id(owner),
@@ -358,29 +354,40 @@ impl Column {
     /// Adds its numbers to the families of their names. A field that the catalogue does
     /// not know goes out raw, under its own name as a label.
     fn fill(&self, gathered: &mut Gathered, key: &str, labels: &[Option<Labels>], naming: Naming) {
-        let cells =
-            self.cells.iter().filter_map(|cell| Some((cell, labels[cell.container].as_ref()?)));
-        let Some(entry) = self.entry else {
-            // mesos_exporter knows no such thing.
-            if naming == Naming::Native {
-                let family = gathered.unknown_fields();
-                family.samples.extend(cells.map(|(cell, labels)| {
-                    (cell.labels(labels).with([("field", key)]), cell.value)
-                }));
+        match self.entry {
+            Some(entry) => {
+                for name in entry.names(naming) {
+                    let more: Vec<_> = name.labels(&[]).collect();
+                    self.add_to(gathered.family(name), labels, &more, |value| name.convert(value));
+                }
             }
-            return;
-        };
-        for name in entry.names(naming) {
-            let constant = |labels: Labels| match name.labels.is_empty() {
-                true => labels,
-                false => labels.with(name.labels(&[])),
-            };
-            let family = gathered.family(name);
+            None if naming == Naming::Native => {
+                self.add_to(gathered.unknown_fields(), labels, &[("field", key)], |value| value);
+            }
+            // mesos_exporter knows no such thing.
+            None => {}
+        }
+    }
+
+    /// Adds its numbers to a family whose series have `more` labels. Of parts of a container
+    /// that are called the same, such as two disks without a name, the first is taken.
+    fn add_to(
+        &self,
+        family: &mut Family,
+        labels: &[Option<Labels>],
+        more: &[(&str, &str)],
+        convert: impl Fn(f64) -> f64,
+    ) {
+        for of_one in self.cells.chunk_by(|one, other| one.container == other.container) {
+            let Some(labels) = &labels[of_one[0].container] else { continue };
             let mut seen = HashSet::new();
-            for (cell, labels) in cells.clone() {
-                let labels = constant(cell.labels(labels));
-                if cell.part.is_empty() || seen.insert(labels.clone()) {
-                    family.push(labels, name.convert(cell.value));
+            for cell in of_one {
+                let mut labels = cell.labels(labels);
+                if !more.is_empty() {
+                    labels = labels.with(more.iter().copied());
+                }
+                if of_one.len() == 1 || seen.insert(labels.clone()) {
+                    family.push(labels, convert(cell.value));
                 }
             }
         }
