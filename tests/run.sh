@@ -7,6 +7,7 @@
 #   tests/run.sh test-all   that, and what takes long. A part that has passed on
 #                           the sources as they are is not run again. The result
 #                           is in $CARGO_TARGET_DIR/test-report.txt
+#   tests/run.sh fuzz       the fuzz targets, each for $FOR seconds (60), or $TARGET alone
 #   tests/run.sh bench      figures of the release build; nothing depends on them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -127,6 +128,11 @@ two_at_once() {
   return $failed
 }
 
+# fuzzing [TARGET]: without one, every target. The peers brought the C++ compiler.
+fuzzing() {
+  tests/fuzz/run.sh "${FOR:-60}" "$@"
+}
+
 # What is committed, built from nothing, in a target directory of its own.
 demo_on_a_clean_clone() {
   local clone=$target/clean-clone
@@ -157,6 +163,7 @@ case ${1:-} in
     test_parts
     SATELLITE_SEEDS=100000 part 'simulation, 100000 seeds' simulation --release
     part 'seeded faults' cargo test --workspace --test seeded_faults
+    FOR=60 part 'fuzzing, a minute each' fuzzing
     part 'killed 500 times' env SATELLITE_KILLS=500 \
       cargo test --package satellite-remediator --test daemon crash_sweep -- --nocapture
     part 'Prometheus killed 20 times' env SATELLITE_LONG_CASES=1 \
@@ -167,6 +174,11 @@ case ${1:-} in
     part 'demo on a clean clone' demo_on_a_clean_clone
     summarise
     note "all passed; this report: $report"
+    ;;
+  fuzz)
+    need_cargo fmt clippy
+    tests/peers/install.sh
+    fuzzing ${TARGET:+"$TARGET"}
     ;;
   bench)
     need_cargo
