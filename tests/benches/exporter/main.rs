@@ -12,6 +12,9 @@
 //! as Mesos answers it, and a scrape that comes earlier waits.
 //!
 //! A plain program and no part of the tests: it asserts nothing of its figures.
+//!
+//! For a profiler, `cargo bench --bench exporter -- mesos CASE` serves the documents of
+//! one of the cases alone: `agent`, `figures`, `agents` or `everything`.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -21,6 +24,7 @@ mod floor;
 
 use std::{
     env, fs,
+    net::Ipv4Addr,
     process::{Command, ExitCode},
     sync::Arc,
     thread,
@@ -61,12 +65,22 @@ fn main() -> ExitCode {
 }
 
 fn bench() -> Result<()> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [first, case, mesos, answer] = &*arguments
-        && first == "floor"
-    {
-        return floor::run(Case::named(case)?, mesos, answer);
+    // cargo adds a flag of its own.
+    let arguments: Vec<String> = env::args().skip(1).filter(|it| !it.starts_with("--")).collect();
+    match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
+        ["floor", case, mesos, answer] => floor::run(Case::named(case)?, mesos, answer),
+        ["mesos", case] => {
+            println!("{}", Case::named(case)?.documents()?.serve(Ipv4Addr::LOCALHOST)?);
+            loop {
+                thread::park();
+            }
+        }
+        cases => measure_all(cases),
     }
+}
+
+/// Measures these cases; all where none is named.
+fn measure_all(cases: &[&str]) -> Result<()> {
     for program in ["satellite-exporter", "satellite-reaper"] {
         let found = layout::built(program).is_ok();
         ensure!(found, "the release build of {program} is not here: run `make bench`");
@@ -77,9 +91,7 @@ fn bench() -> Result<()> {
     let run = Run::start("bench-exporter")?;
     let mut rows = Vec::new();
     for case in Case::ALL {
-        let name = case.name();
-        let asked = arguments.iter().filter(|it| !it.starts_with("--")).collect::<Vec<_>>();
-        if asked.is_empty() || asked.contains(&&name.to_owned()) {
+        if cases.is_empty() || cases.contains(&case.name()) {
             rows.extend(measure(&run, case)?);
         }
     }
