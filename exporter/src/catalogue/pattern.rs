@@ -38,6 +38,20 @@ enum Takes {
     Anything,
 }
 
+impl Part {
+    /// What it takes of `rest`, in which another placeholder follows, and what comes after
+    /// its literal. It is greedy within the segment, and past it only by the literal itself.
+    fn split<'k>(&self, rest: &'k str) -> Option<(&'k str, &'k str)> {
+        let segment = rest.find('/').unwrap_or(rest.len());
+        if self.literal.starts_with('/') {
+            return Some((&rest[..segment], rest[segment..].strip_prefix(&*self.literal)?));
+        }
+        let end = (segment + self.literal.len()).min(rest.len());
+        let found = rest.get(..end)?.rfind(&*self.literal)?;
+        Some((&rest[..found], &rest[found + self.literal.len()..]))
+    }
+}
+
 impl Pattern {
     /// Reads a pattern. The error says what is wrong with it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -80,29 +94,32 @@ impl Pattern {
 
     /// What the placeholders took of `key`, in order; `None` if it is another key.
     pub(super) fn matches<'k>(&self, key: &'k str) -> Option<Vec<Cow<'k, str>>> {
-        let mut rest = key.strip_prefix(&*self.prefix)?;
+        // Most keys are other ones, which shows before anything is decoded or kept.
+        self.take(key, |_, _| ())?;
         let mut taken = Vec::with_capacity(self.parts.len());
-        for (at, part) in self.parts.iter().enumerate() {
-            let is_last = at + 1 == self.parts.len();
-            let (text, after) = if is_last {
-                (rest.strip_suffix(&*part.literal)?, "")
-            } else {
-                // Greedy within the segment, and past it only by the literal itself.
-                let segment = rest.find('/').unwrap_or(rest.len());
-                let end = (segment + part.literal.len()).min(rest.len());
-                let found = rest.get(..end)?.rfind(&*part.literal)?;
-                (&rest[..found], &rest[found + part.literal.len()..])
-            };
-            if part.takes != Takes::Anything && text.contains('/') {
-                return None;
-            }
-            taken.push(match part.takes {
+        self.take(key, |takes, text| {
+            taken.push(match takes {
                 Takes::Encoded => percent_decode_str(text).decode_utf8_lossy(),
                 Takes::Segment | Takes::Anything => Cow::Borrowed(text),
             });
+        })?;
+        Some(taken)
+    }
+
+    /// Tells `each` what a placeholder takes of `key`, up to where it is another key.
+    fn take<'k>(&self, key: &'k str, mut each: impl FnMut(Takes, &'k str)) -> Option<()> {
+        let mut rest = key.strip_prefix(&*self.prefix)?;
+        for (at, part) in self.parts.iter().enumerate() {
+            let is_last = at + 1 == self.parts.len();
+            let (text, after) =
+                if is_last { (rest.strip_suffix(&*part.literal)?, "") } else { part.split(rest)? };
+            if part.takes != Takes::Anything && text.contains('/') {
+                return None;
+            }
+            each(part.takes, text);
             rest = after;
         }
-        Some(taken)
+        Some(())
     }
 }
 
