@@ -84,22 +84,11 @@ fn rules() -> LabelRules {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The series, sorted: name, labels and value.
-    fn lines(families: &[Family]) -> Vec<String> {
-        let of = |family: &Family| {
-            let name = family.name.clone();
-            let samples = family.samples.clone().into_iter();
-            samples.map(move |(labels, value)| format!("{name}{{{}}} {value}", labels.as_str()))
-        };
-        let mut lines: Vec<_> = families.iter().flat_map(of).collect();
-        lines.sort_unstable();
-        lines
-    }
+    use crate::families::lines;
 
     fn native_and_old(scrapes: &[Vec<Family>]) -> [Vec<String>; 2] {
         let [native, old] = scrapes else { panic!("{scrapes:?}") };
-        [lines(native), lines(old)]
+        [lines(native.clone()), lines(old.clone())]
     }
 
     /// Lines of a name that begins so.
@@ -110,7 +99,7 @@ mod tests {
     #[test]
     fn two_keys_that_are_one_when_decoded_are_one_series() {
         let body = br#"{"master/frameworks/%41/x/calls":1,"master/frameworks/A/x/calls":2}"#;
-        let master = &snapshot(body)[0];
+        let master = snapshot(body).swap_remove(0);
         assert_eq!(
             lines(master),
             [r#"mesos_master_framework_calls_total{framework_name="A",framework_id="x"} 1"#]

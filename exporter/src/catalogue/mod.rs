@@ -22,7 +22,7 @@ mod pattern;
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
-use satellite_toolkit::exposition::Kind;
+use satellite_toolkit::exposition::{Family, Kind, Labels};
 use serde::Deserialize;
 
 use crate::groups::Group;
@@ -106,24 +106,31 @@ impl Entry {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Name {
     pub(crate) series: String,
-    /// Labels whose value the catalogue or the key gives.
-    pub(crate) labels: Vec<(String, Value)>,
-    pub(crate) kind: Kind,
-    pub(crate) help: String,
+    kind: Kind,
+    help: String,
+    /// Labels of which the catalogue gives the value.
+    constant: Labels,
+    /// Labels of which the key gives it: the name, and which placeholder.
+    taken: Vec<(String, usize)>,
     conversion: Conversion,
     /// The key whose number is subtracted from this one's.
     pub(crate) minus: Option<String>,
 }
 
 /// Where a label's value comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+enum Value {
     Constant(String),
     /// What the key's placeholder of this index took.
     Taken(usize),
 }
 
 impl Name {
+    /// A family of this name without series yet. It has the labels that are constant.
+    pub(crate) fn family(&'static self) -> Family {
+        let Self { series, help, kind, constant, .. } = self;
+        Family::new(series.as_str(), help.as_str(), *kind).labelled(constant.clone())
+    }
+
     /// Mesos's number in the unit of the series.
     pub(crate) fn convert(&self, number: f64) -> f64 {
         match self.conversion {
@@ -135,15 +142,9 @@ impl Name {
         }
     }
 
-    /// Its labels, with what the placeholders of a key took.
-    pub(crate) fn labels<'a>(
-        &'a self,
-        taken: &'a [Cow<'_, str>],
-    ) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.labels.iter().map(|(name, value)| match value {
-            Value::Constant(value) => (name.as_str(), value.as_str()),
-            Value::Taken(at) => (name.as_str(), taken[*at].as_ref()),
-        })
+    /// The labels that the placeholders of a key give, by what they took.
+    pub(crate) fn labels(&self, taken: &[Cow<'_, str>]) -> Labels {
+        Labels::new(self.taken.iter().map(|(name, at)| (name, &taken[*at])))
     }
 }
 
@@ -167,6 +168,11 @@ pub(crate) fn resolve<'k>(
     }
     let patterns = CATALOGUE.patterns.get(&component)?;
     patterns.iter().find_map(|(pattern, at)| Some((&CATALOGUE.entries[*at], pattern.matches(key)?)))
+}
+
+/// The entry of a key that the code knows.
+pub(crate) fn known(component: Component, key: &str) -> &'static Entry {
+    find(component, key).expect("a test looks every key up")
 }
 
 /// The entry of a key as the catalogue writes it.
@@ -282,11 +288,13 @@ impl Line {
             // The mapping gives it.
             None => Ok(None),
         });
+        let (constant, taken) = parted(labels.filter_map(Result::transpose))?;
         Ok(Name {
             series: self.series.clone(),
-            labels: labels.filter_map(Result::transpose).collect::<Result<_, String>>()?,
             kind: self.kind.into(),
             help: self.help.clone(),
+            constant,
+            taken,
             conversion: self.conversion,
             minus: None,
         })
@@ -328,15 +336,31 @@ impl Line {
         // cluster view it says bytes, and now they are.
         let is_raw = self.component.is_snapshot();
         let conversion = if is_raw { Conversion::None } else { self.conversion };
+        let (constant, taken) = parted(labels.filter_map(Result::transpose))?;
         Ok(Name {
             series: series.to_owned(),
-            labels: labels.filter_map(Result::transpose).collect::<Result<_, String>>()?,
             kind,
             help: String::new(),
+            constant,
+            taken,
             conversion,
             minus,
         })
     }
+}
+
+/// The labels that are constant, and those that a key gives.
+fn parted(
+    labels: impl Iterator<Item = Result<(String, Value), String>>,
+) -> Result<(Labels, Vec<(String, usize)>), String> {
+    let (mut constant, mut taken) = (Vec::new(), Vec::new());
+    for label in labels {
+        match label? {
+            (name, Value::Constant(value)) => constant.push((name, value)),
+            (name, Value::Taken(at)) => taken.push((name, at)),
+        }
+    }
+    Ok((Labels::new(constant), taken))
 }
 
 fn taken(pattern: &Pattern, placeholder: &str) -> Result<Value, String> {
@@ -386,9 +410,12 @@ mod tests {
     fn each_old_name_has_one_kind_and_one_label_set_per_process() {
         let mut seen: BTreeMap<(bool, String), String> = BTreeMap::new();
         for (line, entry) in all().iter().zip(&CATALOGUE.entries) {
-            for Name { series, labels, kind, .. } in &entry.mesos_exporter {
+            for Name { series, constant, taken, kind, .. } in &entry.mesos_exporter {
                 let is_of_node = matches!(line.component, Component::Agent | Component::Container);
-                let labels: Vec<_> = labels.iter().map(|(name, _)| name).collect();
+                let constant = constant.as_str().split('"').step_by(2);
+                let constant = constant.map(|name| name.trim_matches([',', '=']));
+                let labels: Vec<_> =
+                    taken.iter().map(|(name, _)| &**name).chain(constant).collect();
                 let facts = format!("{kind:?} {labels:?}");
                 let key = (is_of_node, series.clone());
                 let earlier = seen.entry(key).or_insert_with(|| facts.clone());

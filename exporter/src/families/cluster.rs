@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use satellite_mesos::wire::{
     agent_state::Attributes,
-    roles::{Quota, Role, Roles},
+    roles::{Role, Roles},
     state_summary::{Agent, Framework, Resources, StateSummary, TASK_STATES, Tasks},
 };
 use satellite_toolkit::exposition::{Family, Labels};
 
-use super::Gathered;
+use super::old_attributes;
 use crate::{
-    catalogue::{self, Component, Entry, Naming},
+    catalogue::{self, Component, Name, Naming},
     groups::Group,
     label_rules::LabelRules,
     scrape::Wanted,
@@ -23,44 +23,64 @@ pub(crate) fn state_summary(
     wanted: Wanted,
     attributes: &LabelRules,
 ) -> Vec<Family> {
-    let mut gathered = Gathered::default();
+    let mut families = Vec::new();
     if wanted.groups.has(Group::ClusterAgents) {
-        let mut figures = Figures::new(Component::ClusterAgent, wanted.naming);
-        let mut seen = HashSet::new();
-        for (agent, id) in each_once(summary.slaves.as_deref(), |agent| agent.id.as_deref()) {
-            let labels = agent_labels(agent, id, wanted.naming);
-            let Some(labels) = labels.filter(|labels| seen.insert(labels.clone())) else {
-                continue;
-            };
-            figures.add(&mut gathered, &labels, |numbers| agent_numbers(agent, numbers));
-            match wanted.naming {
-                Naming::Native => agent_facts(&mut gathered, agent, &labels, attributes),
-                Naming::MesosExporter => {
-                    old_attributes(&mut gathered, &agent.attributes, &labels, attributes);
+        families.extend(agents(summary, wanted.naming, attributes));
+    }
+    if wanted.groups.has(Group::ClusterFrameworks) {
+        families.extend(frameworks(summary, wanted.naming));
+    }
+    families
+}
+
+fn agents(
+    summary: &StateSummary<'_>,
+    naming: Naming,
+    attributes: &LabelRules,
+) -> impl Iterator<Item = Family> {
+    let mut table = Table::new(Component::ClusterAgent, naming, of_agents());
+    let entry = |key| catalogue::known(Component::ClusterAgent, key).native();
+    let mut infos = entry("").family();
+    let mut drains = entry("drain_info.state").family();
+    let mut old_attributes = old_attributes();
+    let mut seen = HashSet::new();
+    for (agent, id) in each_once(summary.slaves.as_deref(), |agent| agent.id.as_deref()) {
+        let labels = agent_labels(agent, id, naming);
+        let Some(labels) = labels.filter(|labels| seen.insert(labels.clone())) else { continue };
+        table.add(agent, &labels);
+        match naming {
+            Naming::Native => {
+                infos.push(info_labels(agent, &labels, attributes), 1.0);
+                drains.samples.extend(drain_labels(agent, &labels).map(|labels| (labels, 1.0)));
+            }
+            Naming::MesosExporter => {
+                // It has the series where some are chosen.
+                let chosen = attributes.chosen(pairs(&agent.attributes), &["slave"]);
+                if !chosen.is_empty() {
+                    old_attributes.push(labels.and(&Labels::new(chosen)), 1.0);
                 }
             }
         }
     }
-    if wanted.groups.has(Group::ClusterFrameworks) {
-        let mut figures = Figures::new(Component::ClusterFramework, wanted.naming);
-        for (framework, id) in each_once(summary.frameworks.as_deref(), |it| it.id.as_deref()) {
-            let name = framework.name.as_deref().unwrap_or_default();
-            let labels = Labels::new([("framework_name", name), ("framework_id", id)]);
-            figures.add(&mut gathered, &labels, |numbers| framework_numbers(framework, numbers));
-        }
+    table.into_families().chain([infos, drains, old_attributes])
+}
+
+fn frameworks(summary: &StateSummary<'_>, naming: Naming) -> impl Iterator<Item = Family> {
+    let mut table = Table::new(Component::ClusterFramework, naming, of_frameworks());
+    for (framework, id) in each_once(summary.frameworks.as_deref(), |it| it.id.as_deref()) {
+        let name = framework.name.as_deref().unwrap_or_default();
+        table.add(framework, &Labels::fixed(["framework_name", "framework_id"], [name, id]));
     }
-    gathered.into_families().collect()
+    table.into_families()
 }
 
 /// Series of every role.
 pub(crate) fn roles(roles: &Roles<'_>, wanted: Wanted) -> Vec<Family> {
-    let mut gathered = Gathered::default();
-    let mut figures = Figures::new(Component::ClusterRole, wanted.naming);
+    let mut table = Table::new(Component::ClusterRole, wanted.naming, of_roles());
     for (role, name) in each_once(roles.roles.as_deref(), |role| role.name.as_deref()) {
-        let labels = Labels::new([("role", name)]);
-        figures.add(&mut gathered, &labels, |numbers| role_numbers(role, numbers));
+        table.add(role, &Labels::fixed(["role"], [name]));
     }
-    gathered.into_families().collect()
+    table.into_families().collect()
 }
 
 /// Those that have a name of their own, each with it. One that cannot be told from another
@@ -80,28 +100,22 @@ fn agent_labels(agent: &Agent<'_>, id: &str, naming: Naming) -> Option<Labels> {
     match naming {
         Naming::Native => {
             let hostname = agent.hostname.as_deref().unwrap_or_default();
-            Some(Labels::new([("hostname", hostname), ("agent_id", id)]))
+            Some(Labels::fixed(["hostname", "agent_id"], [hostname, id]))
         }
-        Naming::MesosExporter => agent.pid.as_deref().map(|pid| Labels::new([("slave", pid)])),
+        Naming::MesosExporter => agent.pid.as_deref().map(|pid| Labels::fixed(["slave"], [pid])),
     }
 }
 
-/// What is no number of an agent: its version, its attributes, how far its drain is.
-fn agent_facts(
-    gathered: &mut Gathered,
-    agent: &Agent<'_>,
-    labels: &Labels,
-    attributes: &LabelRules,
-) {
-    let entry = |key| known(Component::ClusterAgent, key);
+fn info_labels(agent: &Agent<'_>, labels: &Labels, attributes: &LabelRules) -> Labels {
     let version = agent.version.as_deref().unwrap_or_default();
     let chosen = attributes.chosen(pairs(&agent.attributes), &["hostname", "agent_id", "version"]);
-    let info = labels.with([("version", version)]).with(chosen);
-    gathered.family(entry("").native()).push(info, 1.0);
-    if let Some(state) = agent.drain_info.as_ref().and_then(|drain| drain.state.as_deref()) {
-        let state = labels.with([("state", state.to_ascii_lowercase())]);
-        gathered.family(entry("drain_info.state").native()).push(state, 1.0);
-    }
+    labels.and(&Labels::fixed(["version"], [version])).and(&Labels::new(chosen))
+}
+
+/// How far the drain of an agent is; `None` where it has none.
+fn drain_labels(agent: &Agent<'_>, labels: &Labels) -> Option<Labels> {
+    let state = agent.drain_info.as_ref()?.state.as_deref()?;
+    Some(labels.and(&Labels::fixed(["state"], [&state.to_ascii_lowercase()])))
 }
 
 pub(super) fn pairs<'a>(
@@ -110,156 +124,122 @@ pub(super) fn pairs<'a>(
     attributes.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
 }
 
-/// mesos_exporter's series of an agent's attributes, which it has where some are chosen.
-fn old_attributes(
-    gathered: &mut Gathered,
-    agent: &Attributes<'_>,
-    labels: &Labels,
-    attributes: &LabelRules,
-) {
-    let chosen = attributes.chosen(pairs(agent), &["slave"]);
-    if !chosen.is_empty() {
-        gathered.old_attributes().push(labels.with(chosen), 1.0);
+/// What there is to tell of each thing of a kind.
+struct Figures<'r, T>(Vec<Figure<'r, T>>);
+
+/// One number, such as the memory that an agent has.
+struct Figure<'r, T> {
+    /// The catalogue's key for it.
+    key: String,
+    /// `None` where Mesos does not say.
+    read: Read<'r, T>,
+}
+
+type Read<'r, T> = Box<dyn Fn(&T) -> Option<f64> + 'r>;
+
+impl<'r, T: 'r> Figures<'r, T> {
+    fn one(mut self, key: impl Into<String>, read: impl Fn(&T) -> Option<f64> + 'r) -> Self {
+        self.0.push(Figure { key: key.into(), read: Box::new(read) });
+        self
+    }
+
+    /// Each resource of one amount.
+    fn resources(self, amount: &str, of: impl Fn(&T) -> Option<&Resources> + Copy + 'r) -> Self {
+        self.quantities(amount, of).one(format!("{amount}.ports"), move |thing| of(thing)?.ports)
+    }
+
+    /// Each resource of which there may be a quota, which ports are not.
+    fn quantities(self, amount: &str, of: impl Fn(&T) -> Option<&Resources> + Copy + 'r) -> Self {
+        self.one(format!("{amount}.cpus"), move |thing| of(thing)?.cpus)
+            .one(format!("{amount}.gpus"), move |thing| of(thing)?.gpus)
+            .one(format!("{amount}.mem"), move |thing| of(thing)?.mem)
+            .one(format!("{amount}.disk"), move |thing| of(thing)?.disk)
+    }
+
+    /// How many tasks are in each state.
+    fn tasks(self, of: impl Fn(&T) -> &Tasks + Copy + 'r) -> Self {
+        let states = TASK_STATES.iter().enumerate();
+        states.fold(self, |figures, (at, state)| {
+            figures.one(format!("TASK_{state}"), move |thing| of(thing)[at])
+        })
     }
 }
 
-/// Numbers by the catalogue's keys for them; `None` where Mesos does not say.
-type Numbers = Vec<(&'static str, Option<f64>)>;
-
-/// Turns the numbers of one thing after another into series. All things of a kind have
-/// the same keys in the same order, so that these are looked up once.
-struct Figures {
-    component: Component,
-    naming: Naming,
-    entries: Vec<&'static Entry>,
-    numbers: Numbers,
+fn of_agents<'r, 'a: 'r>() -> Figures<'r, Agent<'a>> {
+    Figures(Vec::new())
+        .resources("resources", |agent: &Agent<'a>| Some(&agent.resources))
+        .resources("used_resources", |agent| Some(&agent.used_resources))
+        .resources("offered_resources", |agent| Some(&agent.offered_resources))
+        .resources("reserved_resources.*", |agent| Some(&agent.reserved_resources))
+        .resources("unreserved_resources", |agent| Some(&agent.unreserved_resources))
+        .one("active", |agent| agent.active.map(number))
+        .one("deactivated", |agent| agent.deactivated.map(number))
+        .one("registered_time", |agent| agent.registered_time)
+        .one("reregistered_time", |agent| agent.reregistered_time)
+        .one("estimated_drain_start_time_seconds", |agent| agent.estimated_drain_start_time_seconds)
+        .tasks(|agent| &agent.tasks)
 }
 
-impl Figures {
-    fn new(component: Component, naming: Naming) -> Self {
-        Self { component, naming, entries: Vec::new(), numbers: Vec::new() }
-    }
-
-    /// Adds the numbers that `read` appends, as series with these labels.
-    fn add(&mut self, gathered: &mut Gathered, labels: &Labels, read: impl FnOnce(&mut Numbers)) {
-        self.numbers.clear();
-        read(&mut self.numbers);
-        if self.entries.is_empty() {
-            self.entries = self.numbers.iter().map(|(key, _)| known(self.component, key)).collect();
-        }
-        for (entry, (_, number)) in self.entries.iter().zip(&self.numbers) {
-            let Some(number) = number else { continue };
-            for name in entry.names(self.naming) {
-                let labels = if name.labels.is_empty() {
-                    labels.clone()
-                } else {
-                    labels.with(name.labels(&[]))
-                };
-                gathered.family(name).push(labels, name.convert(*number));
-            }
-        }
-    }
-}
-
-fn known(component: Component, key: &str) -> &'static Entry {
-    catalogue::find(component, key).expect("a test looks every key up")
-}
-
-fn agent_numbers(agent: &Agent<'_>, numbers: &mut Numbers) {
-    resources(numbers, &RESOURCES, &agent.resources);
-    resources(numbers, &USED, &agent.used_resources);
-    resources(numbers, &OFFERED, &agent.offered_resources);
-    resources(numbers, &RESERVED, &agent.reserved_resources);
-    resources(numbers, &UNRESERVED, &agent.unreserved_resources);
-    numbers.extend([
-        ("active", agent.active.map(number)),
-        ("deactivated", agent.deactivated.map(number)),
-        ("registered_time", agent.registered_time),
-        ("reregistered_time", agent.reregistered_time),
-        ("estimated_drain_start_time_seconds", agent.estimated_drain_start_time_seconds),
-    ]);
-    tasks(numbers, &agent.tasks);
-}
-
-fn framework_numbers(framework: &Framework<'_>, numbers: &mut Numbers) {
-    resources(numbers, &USED, &framework.used_resources);
-    resources(numbers, &OFFERED, &framework.offered_resources);
-    numbers.extend([
-        ("active", framework.active.map(number)),
-        ("connected", framework.connected.map(number)),
-        ("recovered", framework.recovered.map(number)),
-        ("slave_ids", framework.agents),
-    ]);
-    tasks(numbers, &framework.tasks);
+fn of_frameworks<'r, 'a: 'r>() -> Figures<'r, Framework<'a>> {
+    Figures(Vec::new())
+        .resources("used_resources", |it: &Framework<'a>| Some(&it.used_resources))
+        .resources("offered_resources", |it| Some(&it.offered_resources))
+        .one("active", |framework| framework.active.map(number))
+        .one("connected", |framework| framework.connected.map(number))
+        .one("recovered", |framework| framework.recovered.map(number))
+        .one("slave_ids", |framework| framework.agents)
+        .tasks(|framework| &framework.tasks)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "frameworks are few")]
-fn role_numbers(role: &Role<'_>, numbers: &mut Numbers) {
-    numbers.push(("weight", role.weight));
-    let amounts = [
-        (&RESOURCES, role.resources),
-        (&ALLOCATED, role.allocated),
-        (&OFFERED_TO_ROLE, role.offered),
-        (&RESERVED_FOR_ROLE, role.reserved),
-    ];
-    for (keys, amount) in amounts {
-        resources(numbers, keys, &amount.unwrap_or_default());
+fn of_roles<'r, 'a: 'r>() -> Figures<'r, Role<'a>> {
+    Figures(Vec::new())
+        .one("weight", |role: &Role<'a>| role.weight)
+        .one("frameworks", |role| role.frameworks.as_ref().map(|all| all.len() as f64))
+        .resources("resources", |role| role.resources.as_ref())
+        .resources("allocated", |role| role.allocated.as_ref())
+        .resources("offered", |role| role.offered.as_ref())
+        .resources("reserved", |role| role.reserved.as_ref())
+        .quantities("quota.guarantee", |role| role.quota.as_ref()?.guarantee.as_ref())
+        .quantities("quota.limit", |role| role.quota.as_ref()?.limit.as_ref())
+        .quantities("quota.consumed", |role| role.quota.as_ref()?.consumed.as_ref())
+}
+
+/// Turns the figures of one thing after another into series.
+struct Table<'r, T> {
+    columns: Vec<Column<'r, T>>,
+}
+
+/// A figure, and the families that it goes to.
+struct Column<'r, T> {
+    read: Read<'r, T>,
+    families: Vec<(&'static Name, Family)>,
+}
+
+impl<'r, T> Table<'r, T> {
+    /// Of those figures that have names by this naming.
+    fn new(component: Component, naming: Naming, figures: Figures<'r, T>) -> Self {
+        let column = |Figure { key, read }| {
+            let names = catalogue::known(component, &key).names(naming).iter();
+            Column { read, families: names.map(|name| (name, name.family())).collect() }
+        };
+        let columns = figures.0.into_iter().map(column);
+        Self { columns: columns.filter(|column| !column.families.is_empty()).collect() }
     }
-    let Quota { guarantee, limit, consumed, .. } = role.quota.clone().unwrap_or_default();
-    for (keys, amount) in [(&GUARANTEE, guarantee), (&LIMIT, limit), (&CONSUMED, consumed)] {
-        resources(numbers, keys, &amount.unwrap_or_default());
-        // There are no quotas of ports.
-        numbers.pop();
+
+    /// Adds the figures of a thing as series with these labels.
+    fn add(&mut self, thing: &T, labels: &Labels) {
+        for Column { read, families } in &mut self.columns {
+            let Some(number) = read(thing) else { continue };
+            for (name, family) in families {
+                family.push(labels.clone(), name.convert(number));
+            }
+        }
     }
-    numbers.push(("frameworks", role.frameworks.as_ref().map(|all| all.len() as f64)));
-}
 
-/// The catalogue's keys of each resource of one amount, in the order of [`resources`].
-macro_rules! keys {
-    ($($name:ident: $amount:literal),+) => {
-        $(const $name: [&str; 5] = [
-            concat!($amount, ".cpus"),
-            concat!($amount, ".gpus"),
-            concat!($amount, ".mem"),
-            concat!($amount, ".disk"),
-            concat!($amount, ".ports"),
-        ];)+
-    };
-}
-
-keys! {
-    RESOURCES: "resources",
-    USED: "used_resources",
-    OFFERED: "offered_resources",
-    RESERVED: "reserved_resources.*",
-    UNRESERVED: "unreserved_resources",
-    ALLOCATED: "allocated",
-    OFFERED_TO_ROLE: "offered",
-    RESERVED_FOR_ROLE: "reserved",
-    GUARANTEE: "quota.guarantee",
-    LIMIT: "quota.limit",
-    CONSUMED: "quota.consumed"
-}
-
-fn resources(numbers: &mut Numbers, keys: &[&'static str; 5], amount: &Resources) {
-    let Resources { cpus, gpus, mem, disk, ports, .. } = *amount;
-    numbers.extend(keys.iter().copied().zip([cpus, gpus, mem, disk, ports]));
-}
-
-fn tasks(numbers: &mut Numbers, tasks: &Tasks) {
-    const KEYS: [&str; TASK_STATES.len()] = [
-        "TASK_STAGING",
-        "TASK_STARTING",
-        "TASK_RUNNING",
-        "TASK_KILLING",
-        "TASK_FINISHED",
-        "TASK_KILLED",
-        "TASK_FAILED",
-        "TASK_LOST",
-        "TASK_ERROR",
-        "TASK_UNREACHABLE",
-    ];
-    numbers.extend(KEYS.into_iter().zip(*tasks));
+    fn into_families(self) -> impl Iterator<Item = Family> {
+        self.columns.into_iter().flat_map(|it| it.families).map(|(_, family)| family)
+    }
 }
 
 fn number(flag: bool) -> f64 {
@@ -269,21 +249,8 @@ fn number(flag: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::groups::Groups;
+    use crate::{families::lines, groups::Groups};
     use satellite_mesos::wire::{roles::parse_roles, state_summary::parse_state_summary};
-
-    fn lines(families: Vec<Family>) -> Vec<String> {
-        let series = families.into_iter().flat_map(|family| {
-            let name = family.name;
-            family
-                .samples
-                .into_iter()
-                .map(move |(labels, value)| format!("{name}{{{}}} {value}", labels.as_str()))
-        });
-        let mut lines: Vec<_> = series.collect();
-        lines.sort();
-        lines
-    }
 
     fn of_summary(body: &str, naming: Naming) -> Vec<String> {
         let wanted = Wanted { groups: Groups::defaults(), naming };
@@ -293,21 +260,15 @@ mod tests {
 
     #[test]
     fn every_number_has_its_key_in_the_catalogue_and_the_other_way_round() {
-        let mut numbers = Numbers::new();
-        agent_numbers(&Agent::default(), &mut numbers);
-        let in_code = |component, numbers: Numbers, more: &[&'static str]| {
+        fn check<T>(component: Component, figures: &Figures<'_, T>, more: &[&str]) {
             let mut keys: Vec<_> =
-                numbers.into_iter().map(|(key, _)| key).chain(more.iter().copied()).collect();
+                figures.0.iter().map(|it| &*it.key).chain(more.iter().copied()).collect();
             keys.sort_unstable();
             assert_eq!(keys, catalogue::keys(component), "{component:?}");
-        };
-        in_code(Component::ClusterAgent, numbers, &["", "drain_info.state"]);
-        let mut numbers = Numbers::new();
-        framework_numbers(&Framework::default(), &mut numbers);
-        in_code(Component::ClusterFramework, numbers, &[]);
-        let mut numbers = Numbers::new();
-        role_numbers(&Role::default(), &mut numbers);
-        in_code(Component::ClusterRole, numbers, &[]);
+        }
+        check(Component::ClusterAgent, &of_agents(), &["", "drain_info.state"]);
+        check(Component::ClusterFramework, &of_frameworks(), &[]);
+        check(Component::ClusterRole, &of_roles(), &[]);
     }
 
     const AGENT: &str = r#"{"slaves":[{"id":"S1","hostname":"h1","pid":"slave(1)@h1:5051","version":"1.11.0",

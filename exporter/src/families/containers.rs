@@ -13,9 +13,8 @@ use satellite_mesos::wire::{
     agent_state::{AgentState, Executor, Framework, Label, Task},
     containers::{Blkio, Container, Disk, DiskSource, Numbers, Operation, Statistics},
 };
-use satellite_toolkit::exposition::{Family, Labels};
+use satellite_toolkit::exposition::{Family, Kind, Labels};
 
-use super::Gathered;
 use crate::{
     catalogue::{self, Component, Entry, Naming},
     groups::{Group, Groups},
@@ -143,7 +142,7 @@ fn unidentified(framework_id: &str, executor_id: &str) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     containers: Vec<Identity>,
-    columns: HashMap<String, Column>,
+    columns: Columns,
 }
 
 /// What a container says of itself.
@@ -158,9 +157,21 @@ struct Identity {
     source: String,
 }
 
+/// The numbers of all containers, by key.
+#[derive(Debug, Default)]
+struct Columns {
+    all: Vec<Column>,
+    /// Where the column of a key is.
+    places: HashMap<String, usize>,
+    /// Where the number is likely to belong that comes next: containers have much the same
+    /// fields in the same order.
+    next: usize,
+}
+
 /// All numbers under one key.
 #[derive(Debug)]
 struct Column {
+    key: String,
     /// `None` for a field that the catalogue does not know.
     entry: Option<&'static Entry>,
     is_wanted: bool,
@@ -173,7 +184,7 @@ struct Cell {
     container: usize,
     value: f64,
     /// Labels of a part of the container, such as one of its disks.
-    part: Vec<(&'static str, String)>,
+    part: Labels,
 }
 
 impl Listing {
@@ -216,20 +227,18 @@ impl Listing {
         let mut seen = HashSet::new();
         let first = |labels: Option<Labels>| labels.filter(|labels| seen.insert(labels.clone()));
         let labels: Vec<Option<Labels>> = self.containers.iter().map(labels).map(first).collect();
-        let mut gathered = Gathered::default();
-        for (key, column) in &self.columns {
-            column.fill(&mut gathered, key, &labels, wanted.naming);
-        }
+        let columns = self.columns.all.iter();
+        let mut families: Vec<Family> =
+            columns.flat_map(|column| column.families(&labels, wanted.naming)).collect();
         if wanted.groups.has(Group::Containers) {
             let told = self.containers.iter().zip(&labels).filter(|(_, labels)| labels.is_some());
-            for (identity, _) in told {
-                match wanted.naming {
-                    Naming::Native => info(&mut gathered, identity, owner(identity)),
-                    Naming::MesosExporter => task_labels(&mut gathered, identity, owner(identity)),
-                }
-            }
+            let told = told.map(|(identity, _)| (identity, owner(identity)));
+            families.push(match wanted.naming {
+                Naming::Native => infos(told),
+                Naming::MesosExporter => old_task_labels(told),
+            });
         }
-        gathered.into_families().collect()
+        families
     }
 }
 
@@ -277,18 +286,14 @@ fn identity_labels(identity: &Identity, owner: &Owner, naming: Naming) -> Option
     match naming {
         Naming::Native => {
             let container_id = Some(identity.container_id(owner)).filter(|id| !id.is_empty())?;
-            Some(Labels::new([
-                ("container_id", container_id),
-                ("framework_name", &owner.framework_name),
-                ("task_name", &owner.task_name),
-            ]))
+            let names = ["container_id", "framework_name", "task_name"];
+            Some(Labels::fixed(names, [container_id, &owner.framework_name, &owner.task_name]))
         }
         Naming::MesosExporter if identity.executor_id.is_empty() => None,
-        Naming::MesosExporter => Some(Labels::new([
-            ("id", identity.executor_id.as_str()),
-            ("framework_id", &identity.framework_id),
-            ("source", identity.source(owner)),
-        ])),
+        Naming::MesosExporter => Some(Labels::fixed(
+            ["id", "framework_id", "source"],
+            [&identity.executor_id, &identity.framework_id, identity.source(owner)],
+        )),
     }
 }
 
@@ -305,107 +310,127 @@ const INFO_LABELS: [&str; 9] = [
     "parent_container_id",
 ];
 
-/// `mesos_container_info`: all that is known of who runs in a container.
-fn info(gathered: &mut Gathered, identity: &Identity, owner: &Owner) {
-    let labels = Labels::new(INFO_LABELS.into_iter().zip([
-        identity.container_id(owner),
-        identity.framework_id(owner),
-        &owner.framework_name,
-        identity.executor_id(owner),
-        &owner.task_id,
-        &owner.task_name,
-        &owner.role,
-        identity.source(owner),
-        &identity.parent_container_id,
-    ]));
-    let entry = catalogue::find(Component::Container, "").expect("the catalogue has the info");
-    gathered.family(entry.native()).push(labels.with(owner.labels.iter().map(pair)), 1.0);
+/// `mesos_container_info`: all that is known of who runs in each container.
+fn infos<'a>(containers: impl Iterator<Item = (&'a Identity, &'a Owner)>) -> Family {
+    let mut family = catalogue::known(Component::Container, "").native().family();
+    for (identity, owner) in containers {
+        let values = [
+            identity.container_id(owner),
+            identity.framework_id(owner),
+            &owner.framework_name,
+            identity.executor_id(owner),
+            &owner.task_id,
+            &owner.task_name,
+            &owner.role,
+            identity.source(owner),
+            &identity.parent_container_id,
+        ];
+        let chosen = Labels::new(owner.labels.iter().map(pair));
+        family.push(Labels::fixed(INFO_LABELS, values).and(&chosen), 1.0);
+    }
+    family
 }
 
 /// The labels of mesos_exporter's series of a task's labels beside those.
 const OLD_LABELS: [&str; 5] = ["source", "framework_id", "executor_id", "task_id", "task_name"];
 
-/// mesos_exporter's series of a task's labels. It knows the tasks of executors' containers.
-fn task_labels(gathered: &mut Gathered, identity: &Identity, owner: &Owner) {
-    if owner.task_id.is_empty() || identity.executor_id.is_empty() {
-        return;
+/// mesos_exporter's family of the labels of tasks. It knows those of executors' containers.
+fn old_task_labels<'a>(containers: impl Iterator<Item = (&'a Identity, &'a Owner)>) -> Family {
+    let help = "mesos_exporter's name for the chosen labels of a task.";
+    let mut family = Family::new("mesos_slave_task_labels", help, Kind::Unknown);
+    let is_known = |(identity, owner): &(&Identity, &Owner)| {
+        !owner.task_id.is_empty() && !identity.executor_id.is_empty()
+    };
+    for (identity, owner) in containers.filter(is_known) {
+        let values = [
+            identity.source(owner),
+            identity.framework_id(owner),
+            &identity.executor_id,
+            &owner.task_id,
+            &owner.task_name,
+        ];
+        let chosen = Labels::new(owner.old_labels.iter().map(pair));
+        family.push(Labels::fixed(OLD_LABELS, values).and(&chosen), 1.0);
     }
-    let labels = Labels::new(OLD_LABELS.into_iter().zip([
-        identity.source(owner),
-        identity.framework_id(owner),
-        &identity.executor_id,
-        &owner.task_id,
-        &owner.task_name,
-    ]));
-    gathered.old_task_labels().push(labels.with(owner.old_labels.iter().map(pair)), 1.0);
+    family
 }
 
 fn pair((name, value): &(String, String)) -> (&str, &str) {
     (name, value)
 }
 
+impl Columns {
+    /// The column of a key; a new one if it is the first number under that.
+    fn of(&mut self, key: &str, wanted: Groups) -> &mut Column {
+        let Self { all, places, next } = self;
+        let is_next = all.get(*next).is_some_and(|column| column.key == key);
+        let place = if is_next {
+            *next
+        } else if let Some(place) = places.get(key) {
+            *place
+        } else {
+            places.insert(key.to_owned(), all.len());
+            all.push(Column::new(key, wanted));
+            all.len() - 1
+        };
+        *next = place + 1;
+        &mut all[place]
+    }
+}
+
 impl Column {
-    fn push(&mut self, cell: Cell) {
-        if self.is_wanted {
-            self.cells.push(cell);
-        }
+    fn new(key: &str, wanted: Groups) -> Self {
+        let entry = catalogue::find(Component::Container, key);
+        let group = entry.map_or(Group::Containers, |entry| entry.group);
+        Self { key: key.to_owned(), entry, is_wanted: wanted.has(group), cells: Vec::new() }
     }
 
-    /// Adds its numbers to the families of their names. A field that the catalogue does
-    /// not know goes out raw, under its own name as a label.
-    fn fill(&self, gathered: &mut Gathered, key: &str, labels: &[Option<Labels>], naming: Naming) {
+    /// The families of its names. A field that the catalogue does not know goes out raw,
+    /// under its own name as a label.
+    fn families(&self, labels: &[Option<Labels>], naming: Naming) -> Vec<Family> {
         match self.entry {
             Some(entry) => {
-                for name in entry.names(naming) {
-                    let more: Vec<_> = name.labels(&[]).collect();
-                    self.add_to(gathered.family(name), labels, &more, |value| name.convert(value));
-                }
+                let names = entry.names(naming).iter();
+                names
+                    .map(|name| self.filled(name.family(), labels, |value| name.convert(value)))
+                    .collect()
             }
             None if naming == Naming::Native => {
-                self.add_to(gathered.unknown_fields(), labels, &[("field", key)], |value| value);
+                let help = "A number of a container that has no name here yet, as it came.";
+                let family = Family::new("mesos_container_unknown_field", help, Kind::Unknown)
+                    .labelled(Labels::new([("field", &self.key)]));
+                vec![self.filled(family, labels, |value| value)]
             }
             // mesos_exporter knows no such thing.
-            None => {}
+            None => Vec::new(),
         }
     }
 
-    /// Adds its numbers to a family whose series have `more` labels. Of parts of a container
-    /// that are called the same, such as two disks without a name, the first is taken.
-    fn add_to(
+    /// This family with its numbers. Of parts of a container that are called the same, such
+    /// as two disks without a name, the first is taken.
+    fn filled(
         &self,
-        family: &mut Family,
+        mut family: Family,
         labels: &[Option<Labels>],
-        more: &[(&str, &str)],
         convert: impl Fn(f64) -> f64,
-    ) {
+    ) -> Family {
+        family.samples.reserve_exact(self.cells.len());
         for of_one in self.cells.chunk_by(|one, other| one.container == other.container) {
             let Some(labels) = &labels[of_one[0].container] else { continue };
             let mut seen = HashSet::new();
             for cell in of_one {
-                let mut labels = cell.labels(labels);
-                if !more.is_empty() {
-                    labels = labels.with(more.iter().copied());
-                }
-                if of_one.len() == 1 || seen.insert(labels.clone()) {
-                    family.push(labels, convert(cell.value));
+                if of_one.len() == 1 || seen.insert(&cell.part) {
+                    family.push(labels.and(&cell.part), convert(cell.value));
                 }
             }
         }
-    }
-}
-
-impl Cell {
-    fn labels(&self, of_container: &Labels) -> Labels {
-        if self.part.is_empty() {
-            return of_container.clone();
-        }
-        of_container.with(self.part.iter().map(|(name, value)| (*name, value.as_str())))
+        family
     }
 }
 
 /// Puts the numbers of one container into columns.
 struct Reader<'a> {
-    columns: &'a mut HashMap<String, Column>,
+    columns: &'a mut Columns,
     container: usize,
     wanted: Groups,
     /// The key under way, kept so that one text serves for all.
@@ -414,8 +439,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn statistics(&mut self, statistics: &Statistics<'_>) {
+        let whole = Labels::default();
         for (key, value) in &statistics.numbers {
-            self.add(key, *value, Vec::new());
+            self.add(key, *value, &whole);
         }
         if self.wanted.has(Group::Volumes) {
             statistics.disks.iter().for_each(|disk| self.disk(disk));
@@ -431,17 +457,17 @@ impl Reader<'_> {
             }
         }
         if self.wanted.has(Group::Perf) {
-            self.all("perf", &statistics.perf, &[]);
+            self.all("perf", &statistics.perf, &whole);
         }
         if self.wanted.has(Group::TrafficControl) {
             for queue in &statistics.traffic_control {
-                let id = queue.id.as_deref().unwrap_or_default();
-                self.all("net_traffic_control_statistics[]", &queue.numbers, &[("id", id)]);
+                let queue_id = Labels::fixed(["id"], [queue.id.as_deref().unwrap_or_default()]);
+                self.all("net_traffic_control_statistics[]", &queue.numbers, &queue_id);
             }
         }
         if self.wanted.has(Group::Snmp) {
             for (protocol, numbers) in &statistics.snmp {
-                self.all(&format!("net_snmp_statistics.{protocol}"), numbers, &[]);
+                self.all(&format!("net_snmp_statistics.{protocol}"), numbers, &whole);
             }
         }
     }
@@ -449,46 +475,40 @@ impl Reader<'_> {
     fn disk(&mut self, disk: &Disk<'_>) {
         let id = disk.persistence.as_ref().and_then(|it| it.id.as_deref()).unwrap_or_default();
         let source = disk.source.as_ref().map(DiskSource::name).unwrap_or_default();
-        let numbers = [("limit_bytes", disk.limit_bytes), ("used_bytes", disk.used_bytes)];
-        for (field, value) in numbers.into_iter().filter_map(|(field, value)| Some((field, value?)))
-        {
-            let part = vec![("source", source.to_owned()), ("persistence_id", id.to_owned())];
-            self.add_at(format_args!("disk_statistics[].{field}"), value, part);
+        let volume = Labels::fixed(["source", "persistence_id"], [source, id]);
+        for (field, value) in [("limit_bytes", disk.limit_bytes), ("used_bytes", disk.used_bytes)] {
+            let Some(value) = value else { continue };
+            self.add_at(format_args!("disk_statistics[].{field}"), value, &volume);
         }
     }
 
     fn blkio(&mut self, policy: &str, blkio: &Blkio<'_>) {
         let device =
             blkio.device.map_or(String::new(), |(major, minor)| format!("{major}:{minor}"));
-        self.all(&format!("blkio_statistics.{policy}[]"), &blkio.numbers, &[("device", &device)]);
+        let device = Labels::fixed(["device"], [&device]);
+        self.all(&format!("blkio_statistics.{policy}[]"), &blkio.numbers, &device);
         for (list, operations) in &blkio.operations {
             for Operation { op, value, .. } in operations {
                 let (Some(op), Some(value)) = (op, value) else { continue };
-                let mut part = vec![("device", device.clone())];
-                let op = if op == "TOTAL" {
-                    "TOTAL"
+                if op == "TOTAL" {
+                    let key = format_args!("blkio_statistics.{policy}[].{list}[TOTAL]");
+                    self.add_at(key, *value, &device);
                 } else {
-                    part.push(("operation", op.to_ascii_lowercase()));
-                    "<operation>"
-                };
-                self.add_at(format_args!("blkio_statistics.{policy}[].{list}[{op}]"), *value, part);
+                    let key = format_args!("blkio_statistics.{policy}[].{list}[<operation>]");
+                    let operation = Labels::fixed(["operation"], [&op.to_ascii_lowercase()]);
+                    self.add_at(key, *value, &device.and(&operation));
+                }
             }
         }
     }
 
-    fn all(&mut self, path: &str, numbers: &Numbers<'_>, part: &[(&'static str, &str)]) {
+    fn all(&mut self, path: &str, numbers: &Numbers<'_>, part: &Labels) {
         for (field, value) in numbers {
-            let part = part.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
             self.add_at(format_args!("{path}.{field}"), *value, part);
         }
     }
 
-    fn add_at(
-        &mut self,
-        key: std::fmt::Arguments<'_>,
-        value: f64,
-        part: Vec<(&'static str, String)>,
-    ) {
+    fn add_at(&mut self, key: std::fmt::Arguments<'_>, value: f64, part: &Labels) {
         let mut path = std::mem::take(&mut self.path);
         path.clear();
         path.write_fmt(key).expect("writing to a string does not fail");
@@ -496,17 +516,11 @@ impl Reader<'_> {
         self.path = path;
     }
 
-    fn add(&mut self, key: &str, value: f64, part: Vec<(&'static str, String)>) {
-        let cell = Cell { container: self.container, value, part };
-        if let Some(column) = self.columns.get_mut(key) {
-            column.push(cell);
-            return;
+    fn add(&mut self, key: &str, value: f64, part: &Labels) {
+        let column = self.columns.of(key, self.wanted);
+        if column.is_wanted {
+            column.cells.push(Cell { container: self.container, value, part: part.clone() });
         }
-        let entry = catalogue::find(Component::Container, key);
-        let group = entry.map_or(Group::Containers, |entry| entry.group);
-        let mut column = Column { entry, is_wanted: self.wanted.has(group), cells: Vec::new() };
-        column.push(cell);
-        self.columns.insert(key.to_owned(), column);
     }
 }
 
@@ -521,6 +535,7 @@ fn owned(field: Option<&std::borrow::Cow<'_, str>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::families::lines;
     use satellite_mesos::wire::{
         agent_state::parse_agent_state,
         containers::{parse_containers, parse_get_containers},
@@ -541,19 +556,6 @@ mod tests {
 
     fn wanted(naming: Naming) -> Wanted {
         Wanted { groups: Groups::defaults(), naming }
-    }
-
-    fn lines(families: Vec<Family>) -> Vec<String> {
-        let series = families.into_iter().flat_map(|family| {
-            let name = family.name;
-            let line = move |(labels, value): (Labels, f64)| {
-                format!("{name}{{{}}} {value}", labels.as_str())
-            };
-            family.samples.into_iter().map(line)
-        });
-        let mut lines: Vec<_> = series.collect();
-        lines.sort();
-        lines
     }
 
     fn listed(body: &str, naming: Naming) -> Vec<String> {
@@ -695,7 +697,7 @@ mod tests {
         let lines = lines(listing.families(&Owners::default(), wanted)).join("\n");
         for expected in [
             "mesos_container_perf_cycles{",
-            "percentile=\"p50\"} 0.000002",
+            "percentile=\"p50\"} 2e-6",
             "id=\"q\"} 3",
             "mesos_container_net_snmp_tcp_curr_estab{",
         ] {

@@ -4,16 +4,19 @@ use satellite_mesos::wire::{
     agent_state::AgentState,
     master::{Flags, Version},
 };
-use satellite_toolkit::exposition::{Family, Kind, Labels};
+use satellite_toolkit::exposition::{Family, Labels};
 
-use super::{Gathered, cluster::pairs};
-use crate::label_rules::LabelRules;
+use super::{cluster::pairs, old_attributes};
+use crate::{
+    catalogue::{self, Component},
+    label_rules::LabelRules,
+};
 
 /// `mesos_master_info{hostname, cluster, version}`. A label is empty where the master was
 /// started without that flag.
 pub(crate) fn master_info(version: &Version<'_>, flags: &Flags<'_>) -> Family {
     let flag = |name: &str| flags.flags.0.get(name).map(AsRef::as_ref).unwrap_or_default();
-    let mut family = Family::new("mesos_master_info", "Which master this is.", Kind::Info);
+    let mut family = catalogue::known(Component::Master, "/version, /flags").native().family();
     let version = version.version.as_deref().unwrap_or_default();
     let labels =
         [("hostname", flag("hostname")), ("cluster", flag("cluster")), ("version", version)];
@@ -24,7 +27,7 @@ pub(crate) fn master_info(version: &Version<'_>, flags: &Flags<'_>) -> Family {
 /// `mesos_agent_info{hostname, agent_id, version}` and the attributes that `rules` choose.
 /// The id is empty until the agent has registered for the first time.
 pub(crate) fn agent_info(state: &AgentState<'_>, rules: &LabelRules) -> Family {
-    let mut family = Family::new("mesos_agent_info", "Which agent this is.", Kind::Info);
+    let mut family = catalogue::known(Component::Agent, "/state").native().family();
     let labels = [
         ("hostname", state.hostname.as_deref()),
         ("agent_id", state.id.as_deref()),
@@ -43,7 +46,7 @@ pub(crate) fn old_agent_attributes(state: &AgentState<'_>, rules: &LabelRules) -
     if chosen.is_empty() {
         return None;
     }
-    let mut gathered = Gathered::default();
-    gathered.old_attributes().push(Labels::new(chosen), 1.0);
-    gathered.into_families().next()
+    let mut family = old_attributes();
+    family.push(Labels::new(chosen), 1.0);
+    Some(family)
 }

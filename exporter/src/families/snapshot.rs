@@ -1,11 +1,10 @@
 //! `/metrics/snapshot` of a master or an agent, by the catalogue.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use satellite_mesos::wire::snapshot::Snapshot;
 use satellite_toolkit::exposition::{Family, Kind, Labels};
 
-use super::Gathered;
 use crate::{
     catalogue::{self, Component, Naming},
     groups::Group,
@@ -22,7 +21,8 @@ pub(crate) fn snapshot(
     snapshot: &Snapshot<'_>,
     wanted: Wanted,
 ) -> Vec<Family> {
-    let mut gathered = Gathered::default();
+    // By what they are called and the labels that are constant.
+    let mut families: BTreeMap<(&str, Labels), Family> = BTreeMap::new();
     // Names that are no UTF-8 may come out alike, and a series that comes twice fails a
     // scrape.
     let mut seen = HashSet::new();
@@ -42,47 +42,34 @@ pub(crate) fn snapshot(
                 Some(other) => snapshot.get(other).map(|other| value - other),
                 None => Some(*value),
             };
-            let labels = Labels::new(name.labels(&taken));
-            let is_first = taken.is_empty() || seen.insert((name.series.as_str(), labels.clone()));
+            let family = name.family();
+            let id = (name.series.as_str(), family.labels.clone());
+            let labels = name.labels(&taken);
+            let is_first = taken.is_empty() || seen.insert((id.clone(), labels.clone()));
             if let Some(value) = value.filter(|_| is_first) {
-                gathered.family(name).push(labels, name.convert(value));
+                families.entry(id).or_insert(family).push(labels, name.convert(value));
             }
         }
     }
     // mesos_exporter knows no such thing.
     let unknown = Some(unknown)
         .filter(|_| wanted.groups.has(Group::Unknown) && wanted.naming == Naming::Native);
-    gathered.into_families().chain(unknown).collect()
+    families.into_values().chain(unknown).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::groups::Groups;
+    use crate::{families::lines, groups::Groups};
     use satellite_mesos::wire::snapshot::parse_snapshot;
 
-    /// Name, labels, value.
-    type Sample = (String, String, f64);
-
-    fn mapped(component: Component, body: &str) -> Vec<Sample> {
+    fn mapped(component: Component, body: &str) -> Vec<String> {
         named(component, body, Naming::Native)
     }
 
-    fn named(component: Component, body: &str, naming: Naming) -> Vec<Sample> {
+    fn named(component: Component, body: &str, naming: Naming) -> Vec<String> {
         let wanted = Wanted { groups: Groups::defaults(), naming };
-        let families = snapshot(component, &parse_snapshot(body.as_bytes()).unwrap(), wanted);
-        let mut samples: Vec<_> = families
-            .into_iter()
-            .flat_map(|family| {
-                let name = family.name.into_owned();
-                family
-                    .samples
-                    .into_iter()
-                    .map(move |(labels, value)| (name.clone(), labels.as_str().to_owned(), value))
-            })
-            .collect();
-        samples.sort_by(|a, b| a.partial_cmp(b).unwrap());
-        samples
+        lines(snapshot(component, &parse_snapshot(body.as_bytes()).unwrap(), wanted))
     }
 
     #[test]
@@ -90,10 +77,7 @@ mod tests {
         let body = r#"{"slave\/mem_total":2.0,"slave\/cpus_percent":0.25}"#;
         assert_eq!(
             mapped(Component::Agent, body),
-            [
-                ("mesos_agent_cpus_percent".into(), String::new(), 0.25),
-                ("mesos_agent_mem_bytes".into(), String::new(), 2_097_152.0),
-            ]
+            ["mesos_agent_cpus_percent 0.25", "mesos_agent_mem_bytes 2097152"]
         );
     }
 
@@ -103,12 +87,8 @@ mod tests {
         assert_eq!(
             mapped(Component::Master, body),
             [
-                (
-                    "mesos_master_slave_removals_by_reason_total".into(),
-                    r#"reason="unhealthy""#.into(),
-                    3.0
-                ),
-                ("mesos_system_load_1min".into(), r#"component="master""#.into(), 0.5),
+                r#"mesos_master_slave_removals_by_reason_total{reason="unhealthy"} 3"#,
+                r#"mesos_system_load_1min{component="master"} 0.5"#,
             ]
         );
     }
@@ -120,12 +100,8 @@ mod tests {
         assert_eq!(
             mapped(Component::Agent, body),
             [
-                ("mesos_agent_tasks_lost_total".into(), String::new(), 0.0),
-                (
-                    "mesos_unknown_key".into(),
-                    r#"key="slave/new_thing",component="agent""#.into(),
-                    1.5
-                ),
+                "mesos_agent_tasks_lost_total 0",
+                r#"mesos_unknown_key{key="slave/new_thing",component="agent"} 1.5"#,
             ]
         );
     }
@@ -135,14 +111,14 @@ mod tests {
         let body = r#"{"master/frameworks/a%22b%2Fc/f-1/roles/eng/web/suppressed":1,
             "allocator/mesos/quota/roles//resources/mem/consumed":1,
             "frameworks/a/b/messages_received":2}"#;
-        let labels: Vec<_> =
-            mapped(Component::Master, body).into_iter().map(|it| (it.1, it.2)).collect();
+        let lines = mapped(Component::Master, body);
+        let labels: Vec<_> = lines.iter().map(|line| line.split_once('{').unwrap().1).collect();
         assert_eq!(
             labels,
             [
-                (r#"role="""#.into(), 1_048_576.0),
-                (r#"principal="a/b""#.into(), 2.0),
-                (r#"framework_name="a\"b/c",framework_id="f-1",role="eng/web""#.into(), 1.0),
+                r#"role=""} 1048576"#,
+                r#"principal="a/b"} 2"#,
+                r#"framework_name="a\"b/c",framework_id="f-1",role="eng/web"} 1"#,
             ]
         );
     }
@@ -158,16 +134,15 @@ mod tests {
         let body = r#"{"master/mem_total":10,"master/mem_used":4,"master/cpus_total":1,
             "allocator/mesos/allocation_run_ms":5,"master/new_thing":1,"system/load_1min":1,
             "allocator/mesos/roles/a/b/shares/dominant":0.5}"#;
-        let sample = |name: &str, labels: &str, value| (name.into(), labels.into(), value);
         assert_eq!(
             named(Component::Master, body, Naming::MesosExporter),
             [
-                sample("mesos_master_allocation_run_ms", r#"type="mean""#, 5.0),
-                sample("mesos_master_allocator_role_shares_dominant", r#"role="a/b""#, 0.5),
-                sample("mesos_master_cpus", r#"type="total""#, 1.0),
-                sample("mesos_master_mem", r#"type="free""#, 6.0),
-                sample("mesos_master_mem", r#"type="total""#, 10.0),
-                sample("mesos_master_mem", r#"type="used""#, 4.0),
+                r#"mesos_master_allocation_run_ms{type="mean"} 5"#,
+                r#"mesos_master_allocator_role_shares_dominant{role="a/b"} 0.5"#,
+                r#"mesos_master_cpus{type="total"} 1"#,
+                r#"mesos_master_mem{type="free"} 6"#,
+                r#"mesos_master_mem{type="total"} 10"#,
+                r#"mesos_master_mem{type="used"} 4"#,
             ]
         );
     }

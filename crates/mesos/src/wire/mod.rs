@@ -45,7 +45,10 @@ fn parse_as<'a, T: Field<'a>>(
     document: &'static str,
     body: &'a [u8],
 ) -> Result<T, ParseError> {
-    serde_json::from_slice(body)
+    // Text is looked at once as a whole, and not again with each string in it. Where it is no
+    // UTF-8 the reader says where.
+    std::str::from_utf8(body)
+        .map_or_else(|_| serde_json::from_slice(body), serde_json::from_str)
         .and_then(|Lenient(read)| {
             read.ok_or_else(|| serde::de::Error::custom(format_args!("expected {kind}")))
         })

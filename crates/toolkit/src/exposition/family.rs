@@ -1,6 +1,6 @@
 //! Series as plain data, which cannot become a line that does not parse.
 
-use std::{borrow::Cow, fmt::Write as _, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 /// What a series' value means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,18 @@ impl Labels {
         Self::default().with(labels)
     }
 
+    /// Labels whose names stand in the code, parse and differ. That is not looked at in a
+    /// release, where a scrape makes tens of thousands of them.
+    pub fn fixed<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Self {
+        let length = |texts: [&str; N]| texts.iter().map(|text| text.len()).sum::<usize>();
+        let mut text = String::with_capacity(length(names) + length(values) + 4 * N);
+        for (name, value) in names.into_iter().zip(values) {
+            append(&mut text, name, value);
+        }
+        debug_assert_eq!(*text, *Self::new(names.into_iter().zip(values)).0);
+        Self(text.into())
+    }
+
     /// These labels and more, by the same rules.
     #[must_use]
     pub fn with<N: AsRef<str>, V: AsRef<str>>(
@@ -39,13 +51,20 @@ impl Labels {
         for (name, value) in labels {
             let name = label_name(name.as_ref());
             if !has(&text, &name) {
-                let comma = if text.is_empty() { "" } else { "," };
-                write!(text, "{comma}{name}=\"").expect("writing to a string does not fail");
-                escape(&mut text, value.as_ref());
-                text.push('"');
+                append(&mut text, &name, value.as_ref());
             }
         }
         Self(text.into())
+    }
+
+    /// These labels and those of `more`, none of which may be called the same.
+    #[must_use]
+    pub fn and(&self, more: &Self) -> Self {
+        match (&*self.0, &*more.0) {
+            (_, "") => self.clone(),
+            ("", _) => more.clone(),
+            (these, those) => Self([these, those].join(",").into()),
+        }
     }
 
     /// As they stand between the braces: `a="1",b="2"`; empty where there are none.
@@ -61,10 +80,20 @@ fn has(text: &str, name: &str) -> bool {
     text.match_indices(name).any(|(at, _)| starts(at) && text[at + name.len()..].starts_with("=\""))
 }
 
+fn append(text: &mut String, name: &str, value: &str) {
+    if !text.is_empty() {
+        text.push(',');
+    }
+    text.push_str(name);
+    text.push_str("=\"");
+    escape(text, value);
+    text.push('"');
+}
+
 /// Both formats escape these three alike.
 fn escape(text: &mut String, value: &str) {
     let mut rest = value;
-    while let Some(at) = rest.find(['\\', '"', '\n']) {
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
         text.push_str(&rest[..at]);
         text.push_str(match rest.as_bytes()[at] {
             b'\n' => "\\n",
@@ -76,7 +105,7 @@ fn escape(text: &mut String, value: &str) {
     text.push_str(rest);
 }
 
-/// All series of one name.
+/// Series of one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
     /// The name as Prometheus stores it, with `_total` or `_info`.
@@ -85,6 +114,8 @@ pub struct Family {
     pub help: Cow<'static, str>,
     /// What the values mean.
     pub kind: Kind,
+    /// What every series has behind its own labels, none of which may be called the same.
+    pub labels: Labels,
     /// The series. A family without any is not written.
     pub samples: Vec<(Labels, f64)>,
 }
@@ -103,7 +134,14 @@ impl Family {
             Kind::Info if !name.ends_with("_info") => Kind::Unknown,
             kind => kind,
         };
-        Self { name, help: help.into(), kind, samples: Vec::new() }
+        Self { name, help: help.into(), kind, labels: Labels::default(), samples: Vec::new() }
+    }
+
+    /// The same, all of whose series have these labels. Families of one name may have
+    /// different ones: then they are written as one.
+    #[must_use]
+    pub fn labelled(self, labels: Labels) -> Self {
+        Self { labels, ..self }
     }
 
     /// Adds a series. An info family's value is written as 1, and a counter that is below

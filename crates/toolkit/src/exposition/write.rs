@@ -1,14 +1,17 @@
 //! Families and registries as text.
 
-use std::{borrow::Cow, iter::Peekable, sync::Arc, vec};
+use std::{borrow::Cow, iter::Peekable, mem, sync::Arc, vec};
 
 use bytes::Bytes;
 
-use super::{Family, Format, Kind};
+use super::{Family, Format, Kind, Labels};
 
 /// Bytes after which a piece is handed on: enough that a piece costs little beside its
 /// lines, little enough that it lies in the processor's cache.
 const PIECE: usize = 64 * 1024;
+
+/// A piece is full with the line that goes beyond [`PIECE`].
+const CAPACITY: usize = PIECE + PIECE / 16;
 
 /// Writes an exposition piece by piece. Families come first, sorted by name; then what
 /// registries hold.
@@ -49,7 +52,7 @@ impl Pieces {
             written: 0,
             last: None,
             tail: Some(tail),
-            piece: Vec::with_capacity(PIECE + PIECE / 8),
+            piece: Vec::with_capacity(CAPACITY),
         }
     }
 
@@ -65,10 +68,10 @@ impl Pieces {
         for (labels, value) in &family.samples[self.written..] {
             self.written += 1;
             match family.kind {
-                Kind::Info => line(&mut self.piece, &family.name, labels.as_str(), 1.0),
+                Kind::Info => line(&mut self.piece, family, labels, 1.0),
                 // What is below zero, or no number, is no count, and would fail the scrape.
                 Kind::Counter if value.is_nan() || *value < 0.0 => {}
-                _ => line(&mut self.piece, &family.name, labels.as_str(), *value),
+                _ => line(&mut self.piece, family, labels, *value),
             }
             if self.piece.len() >= PIECE {
                 break;
@@ -93,9 +96,7 @@ impl Iterator for Pieces {
         if self.piece.is_empty() {
             return self.tail.take().filter(|tail| !tail.is_empty()).map(Bytes::from);
         }
-        let full = Bytes::copy_from_slice(&self.piece);
-        self.piece.clear();
-        Some(full)
+        Some(mem::replace(&mut self.piece, Vec::with_capacity(CAPACITY)).into())
     }
 }
 
@@ -116,11 +117,16 @@ fn head(piece: &mut Vec<u8>, format: Format, family: &Family) {
     }
 }
 
-fn line(piece: &mut Vec<u8>, name: &str, labels: &str, value: f64) {
-    piece.extend_from_slice(name.as_bytes());
-    if !labels.is_empty() {
+fn line(piece: &mut Vec<u8>, family: &Family, labels: &Labels, value: f64) {
+    let (own, common) = (labels.as_str(), family.labels.as_str());
+    piece.extend_from_slice(family.name.as_bytes());
+    if !own.is_empty() || !common.is_empty() {
         piece.push(b'{');
-        piece.extend_from_slice(labels.as_bytes());
+        piece.extend_from_slice(own.as_bytes());
+        if !own.is_empty() && !common.is_empty() {
+            piece.push(b',');
+        }
+        piece.extend_from_slice(common.as_bytes());
         piece.push(b'}');
     }
     piece.push(b' ');
@@ -191,7 +197,7 @@ fn classic(open_metrics: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exposition::{Exposition, Labels};
+    use crate::exposition::Exposition;
 
     fn families() -> Vec<Family> {
         let mut counter = Family::new("a_total", "A\\b\nc", Kind::Counter);
@@ -239,6 +245,20 @@ mod tests {
         };
         let text = Exposition::new(Format::Text).families(of("x")).families(of("y")).into_text();
         assert_eq!(text, "# HELP a x\n# TYPE a gauge\na{source=\"x\"} 1\na{source=\"y\"} 1\n");
+    }
+
+    #[test]
+    fn labels_of_a_family_stand_behind_those_of_a_series() {
+        let of = |state: &str, labels: Labels| {
+            let mut family = Family::new("a", "A", Kind::Gauge);
+            family.push(labels, 1.0);
+            family.labelled(Labels::new([("state", state)]))
+        };
+        let families = vec![of("x", Labels::new([("host", "h")])), of("y", Labels::default())];
+        let text = Exposition::new(Format::Text).families(families).into_text();
+        let expected = "# HELP a A\n# TYPE a gauge\n\
+                        a{host=\"h\",state=\"x\"} 1\na{state=\"y\"} 1\n";
+        assert_eq!(text, expected);
     }
 
     #[test]
