@@ -129,7 +129,8 @@ fn an_agent_that_runs_nothing_lists_no_containers() {
     // Recorded: Mesos leaves the empty list out, and the object that it would be in.
     let none = br#"{"type":"GET_CONTAINERS"}"#;
     assert_eq!(containers::parse_get_containers(none).unwrap(), []);
-    for other in ["{}", r#"{"type":"GET_STATE"}"#, "[]"] {
+    let odd = r#"{"type":"GET_CONTAINERS","get_containers":[]}"#;
+    for other in ["{}", r#"{"type":"GET_STATE"}"#, "[]", odd] {
         assert!(containers::parse_get_containers(other.as_bytes()).is_err(), "{other}");
     }
 }

@@ -38,11 +38,14 @@ pub fn parse_get_containers(body: &[u8]) -> Result<Vec<Container<'_>>, ParseErro
     let GetContainersResponse { kind, get_containers } = answer;
     // Mesos leaves out an empty list, and the object around it: an agent that runs nothing
     // answers `{"type":"GET_CONTAINERS"}`.
-    if get_containers.is_none() && kind.as_deref() != Some("GET_CONTAINERS") {
-        let source = serde::de::Error::custom("expected the field get_containers");
-        return Err(ParseError { document: "answer to GET_CONTAINERS", source });
-    }
-    let containers = get_containers.map_or_else(Vec::new, |it| it.containers);
+    let containers = match get_containers {
+        Some(Lenient(Some(list))) => list.containers,
+        None if kind.as_deref() == Some("GET_CONTAINERS") => Vec::new(),
+        _ => {
+            let source = serde::de::Error::custom("expected the object get_containers");
+            return Err(ParseError { document: "answer to GET_CONTAINERS", source });
+        }
+    };
     Ok(containers.into_iter().map(Container::from).collect())
 }
 
@@ -74,8 +77,8 @@ pub struct Container<'a> {
 struct GetContainersResponse<'a> {
     #[serde(rename = "type", borrow, default, deserialize_with = "lenient")]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "lenient")]
-    get_containers: Option<GetContainers<'a>>,
+    #[serde(borrow, default)]
+    get_containers: Option<Lenient<GetContainers<'a>>>,
 }
 
 #[derive(Deserialize)]
