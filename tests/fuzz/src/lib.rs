@@ -9,7 +9,7 @@ mod reader;
 use std::collections::HashSet;
 
 use reader::{Sample, parse};
-use satellite_toolkit::exposition::{Exposition, Family, Format};
+use satellite_toolkit::exposition::{Exposition, Family, Format, Kind};
 
 /// The two bodies of an input, which a zero byte parts: no JSON has one. The second is
 /// empty where there is none.
@@ -29,9 +29,15 @@ pub fn check(scrapes: Vec<Vec<Family>>) {
         };
         let samples = read(Format::OpenMetrics);
         assert_eq!(samples, read(Format::Text), "the formats say different things");
-        assert_eq!(samples.len(), families.iter().map(|it| it.samples.len()).sum::<usize>());
+        assert_eq!(samples.len(), families.iter().map(written).sum::<usize>());
         each_is_there_once(&samples);
     }
+}
+
+/// How many series of a family are to be written: a count below zero is none.
+fn written(family: &Family) -> usize {
+    let is_count = |value: f64| family.kind != Kind::Counter || value >= 0.0;
+    family.samples.iter().filter(|(_, value)| is_count(*value)).count()
 }
 
 fn each_is_there_once(samples: &[Sample]) {
