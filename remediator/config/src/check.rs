@@ -6,7 +6,7 @@
 //! that the rest can still be judged; such a configuration is never used.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,8 +19,9 @@ use satellite_core::{
 use url::Url;
 
 use super::{
-    Access, Complaints, Config, EmbeddedStore, Identity, NotInForce, WhitelistConfig,
+    Access, Complaints, Config, Identity, NotInForce, WhitelistConfig,
     raw::{self, List, Raw, Wait},
+    store::{Store, store},
     value::{Text, Whole, Written},
 };
 
@@ -35,8 +36,6 @@ const MAX_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// Masters fail over and machines are rebooted: what is not listed for less is no host
 /// that is gone for good, and all that is remembered of it would be forgotten.
 const MIN_RETIRE_AFTER: Duration = Duration::from_secs(60 * 60);
-/// What the remediator itself keeps in the folder of its store.
-const STORE_FILES: [&str; 2] = ["store.redb", "journal.jsonl"];
 
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 5001);
 const DEFAULT_CLUSTER: &str = "prod";
@@ -195,36 +194,6 @@ fn access(credentials_file: Option<PathBuf>, raw: raw::Tls, complaints: &mut Com
     Access { credentials_file, ca_file, identity, insecure_skip_verify }
 }
 
-fn store(
-    raw: Option<raw::Store>,
-    masters: Option<&[Url]>,
-    complaints: &mut Complaints,
-) -> Option<EmbeddedStore> {
-    let raw = raw.unwrap_or_default();
-    if raw.zookeeper.is_some() {
-        let instead = "one remediator with the store `embedded: { path: … }` serves the cluster";
-        complaints.add("store.zookeeper", format!("{UNSUPPORTED}: {instead}"));
-        return None;
-    }
-    let embedded = raw.embedded.unwrap_or_default();
-    let single_writer = embedded.single_writer.unwrap_or(false);
-    let addresses: BTreeSet<_> = masters.unwrap_or_default().iter().map(Url::host_str).collect();
-    if addresses.len() > 1 && !single_writer && !complaints.has("store.embedded.single_writer") {
-        complaints.add(
-            "store.embedded.single_writer",
-            "must be true, since the masters are on several addresses: it says that no other \
-             remediator serves this cluster and that its whitelist file reaches every master",
-        );
-    }
-    let path = required_path("store.embedded.path", embedded.path, complaints)?;
-    if !path.is_absolute() {
-        let say =
-            "must be an absolute path: started from another folder, it would be an empty store";
-        complaints.add("store.embedded.path", say);
-    }
-    Some(EmbeddedStore { path, single_writer })
-}
-
 fn required_path(key: &str, path: Option<PathBuf>, complaints: &mut Complaints) -> Option<PathBuf> {
     let path = path.filter(|path| !path.as_os_str().is_empty());
     if path.is_none() && !complaints.has(key) {
@@ -235,7 +204,7 @@ fn required_path(key: &str, path: Option<PathBuf>, complaints: &mut Complaints) 
 
 fn whitelist_file(
     raw: raw::Whitelist,
-    store: Option<&EmbeddedStore>,
+    store: Option<&Store>,
     complaints: &mut Complaints,
 ) -> Option<WhitelistConfig> {
     let merge_interval = interval(
@@ -250,17 +219,11 @@ fn whitelist_file(
         complaints.add("whitelist.file", say);
     } else if !names_a_file(&file) {
         complaints.add("whitelist.file", "names a folder; name the file in it");
-    } else if store.is_some_and(|store| is_of_store(&file, store)) {
+    } else if store.is_some_and(|store| store.keeps(&file)) {
         let say = "is a file that the store itself keeps; give it a name of its own";
         complaints.add("whitelist.file", say);
     }
     Some(WhitelistConfig { file, merge_interval })
-}
-
-/// A journal that was put aside, and what is left of a half-written one, has a longer name.
-fn is_of_store(file: &Path, store: &EmbeddedStore) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    file.parent() == Some(&store.path) && STORE_FILES.iter().any(|it| name.starts_with(it))
 }
 
 fn names_a_file(path: &Path) -> bool {

@@ -17,6 +17,7 @@
 mod advice;
 mod check;
 mod raw;
+mod store;
 mod value;
 
 use std::{
@@ -29,6 +30,7 @@ use satellite_core::Policy;
 use satellite_yaml::{Complaints, Document, Problem, Tree};
 use url::Url;
 
+pub use self::store::{EmbeddedStore, Store, ZooKeeperStore};
 pub use self::value::{read_duration, write_duration};
 
 /// Everything that the remediator is told, with no default left to fill in.
@@ -41,7 +43,7 @@ pub struct Config {
     /// What people call the cluster. Selects nothing.
     pub cluster: String,
     /// Where its documents are kept.
-    pub store: EmbeddedStore,
+    pub store: Store,
     /// Every configured Mesos master.
     pub masters: Vec<Url>,
     /// What the masters are asked with.
@@ -98,15 +100,6 @@ impl Access {
     }
 }
 
-/// The store of a remediator that is alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmbeddedStore {
-    /// Its folder.
-    pub path: PathBuf,
-    /// Whether somebody has said that no other remediator serves this cluster.
-    pub single_writer: bool,
-}
-
 /// The file that the masters read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WhitelistConfig {
@@ -153,6 +146,7 @@ fn read(path: &Path) -> Result<(Config, Document), Vec<String>> {
     let folder = path.parent().unwrap_or(Path::new(""));
     config.web_config_file = config.web_config_file.map(|file| folder.join(file));
     config.access.relative_to(folder);
+    config.store.relative_to(folder);
     Ok((config, document))
 }
 

@@ -55,10 +55,11 @@ pub(super) struct Embedded {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ZooKeeper {
-    servers: Option<List<String>>,
-    root: Option<String>,
-    session_timeout: Option<Wait>,
-    auth_file: Option<PathBuf>,
+    pub(super) servers: Option<List<String>>,
+    pub(super) root: Option<String>,
+    pub(super) session_timeout: Option<Wait>,
+    pub(super) auth_file: Option<PathBuf>,
+    pub(super) journal_path: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use satellite_config::{self as config, Access, Config, Identity};
+use satellite_config::{self as config, Access, Config, EmbeddedStore, Identity, Store};
 use satellite_core::{
     matcher::Labels,
     policy::{Action, MaxOff, MinHosts, NewHosts},
@@ -86,8 +86,8 @@ fn the_smallest_file_means_the_same_as_the_documented_example() {
     for config in [&smallest, &documented] {
         assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 5001)));
         assert_eq!(config.cluster, "prod");
-        assert_eq!(config.store.path, Path::new("/var/lib/satellite"));
-        assert!(!config.store.single_writer);
+        let path = PathBuf::from("/var/lib/satellite");
+        assert_eq!(config.store, Store::Embedded(EmbeddedStore { path, single_writer: false }));
         assert_eq!(config.masters[0].as_str(), "http://10.0.0.1:5050/");
         assert_eq!(config.reconcile_interval, Duration::from_secs(15));
         assert_eq!(config.exporter_port, 9105);
@@ -138,7 +138,7 @@ fn what_is_not_in_force_is_told() {
 fn a_wanted_value_is_used() {
     let config = good("demo.good.yml");
     assert_eq!(config.listen.port(), 0);
-    assert!(config.store.single_writer);
+    assert!(matches!(config.store, Store::Embedded(EmbeddedStore { single_writer: true, .. })));
     assert_eq!(config.masters.len(), 3);
     assert_eq!(config.policy.max_off.limit(4), 1);
     assert_eq!(config.policy.min_hosts, MinHosts::Count(2));
