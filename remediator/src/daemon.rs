@@ -41,7 +41,7 @@ use crate::{
     merge::{FileStatus, MERGE, Merger},
     reconcile::{ROUND, Reconciler, Report},
     sources::{Network, Sources},
-    store::{EmbeddedStore, ShadowStore, Store},
+    store::{Credentials, EmbeddedStore, ShadowStore, Store, ZooKeeperStore},
 };
 
 /// A source that does not take a connection for so long is away.
@@ -138,13 +138,33 @@ async fn run_daemon(args: &Args, config: Config, web: Web, mesos: Client) -> Res
 }
 
 /// The store, or in a dry run its shadow, so that nothing is written.
-async fn open_store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
-    let store = EmbeddedStore::open(&config.store.path)?;
+async fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
+    let store = match &config.store {
+        satellite_config::Store::ZooKeeper(config) => {
+            let credentials = config.auth_file.as_deref().map(credentials).transpose()?;
+            return Ok(Box::new(ZooKeeperStore::open(config, credentials)));
+        }
+        satellite_config::Store::Embedded(config) => open_embedded(&config.path)?,
+    };
     if !config.policy.dry_run {
         return Ok(Box::new(store));
     }
     warn!("Dry run: everything is decided, and neither store nor whitelist is written");
-    Ok(Box::new(ShadowStore::new(store.load().await?)))
+    let contents = store.load().await.map_err(anyhow::Error::from)?;
+    Ok(Box::new(ShadowStore::new(contents)))
+}
+
+fn open_embedded(path: &Path) -> anyhow::Result<EmbeddedStore> {
+    Ok(EmbeddedStore::open(path)?)
+}
+
+/// What the remediator is let in with by ZooKeeper.
+fn credentials(file: &Path) -> Result<Credentials, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let parsed = text.and_then(|text| Credentials::parse(&text));
+    parsed.map_err(|problem| {
+        Failure::usage(format!("store.zookeeper.auth_file: {}: {problem}", file.display()))
+    })
 }
 
 /// Opens the journal and puts on record what an earlier process did and died before
@@ -194,6 +214,9 @@ pub(crate) struct Parts {
     pub(crate) merger: Merger,
     pub(crate) config: watch::Sender<Arc<Config>>,
     pub(crate) readiness: Readiness,
+    pub(crate) ledger: Arc<Ledger>,
+    /// Told of what others have written.
+    pub(crate) heard: Arc<Notify>,
 }
 
 impl Parts {
@@ -208,12 +231,18 @@ impl Parts {
             (ROUND, "the first round is not over yet"),
             (MERGE, "waits until it is known which hosts there are"),
         ]);
-        let ledger = Arc::new(Ledger::load(store, readiness.clone()).await?);
-        let journal = open_journal(&disk, &config.store.path, &ledger).await?;
+        let ledger = if store.is_shared() {
+            // It may be away, and is waited for.
+            Ledger::unread(store, readiness.clone())
+        } else {
+            Ledger::load(store, readiness.clone()).await?
+        };
+        let ledger = Arc::new(ledger);
+        let journal = open_journal(&disk, config.store.folder(), &ledger).await?;
         let config = watch::Sender::new(Arc::new(config));
         let status = watch::Sender::new(FileStatus::default());
         let report = watch::Sender::new(Arc::new(Report::default()));
-        let wake = Arc::new(Notify::new());
+        let (wake, heard) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let app = api::App::new(api::Parts {
             ledger: Arc::clone(&ledger),
             journal: journal.clone(),
@@ -235,15 +264,16 @@ impl Parts {
         };
         let reconciler = Reconciler {
             observer: Observer { sources, disk },
-            ledger,
+            ledger: Arc::clone(&ledger),
             journal,
             config: config.subscribe(),
             readiness: readiness.clone(),
             report,
             wake,
+            heard: Arc::clone(&heard),
             clock,
         };
-        Ok(Self { app, reconciler, merger, config, readiness })
+        Ok(Self { app, reconciler, merger, config, readiness, ledger, heard })
     }
 }
 
@@ -261,12 +291,13 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn prepare(config: Config, web: Web, mesos: Client) -> anyhow::Result<Self> {
+    async fn prepare(config: Config, web: Web, mesos: Client) -> Result<Self, Failure> {
         let clock = Clock::start();
         let mut registry = Registry::default();
         let server_metrics = ServerMetrics::register(&mut registry);
         web.register(&mut registry);
-        let (reload, reloader) = lifecycle::reload(&mut registry, clock.now().wall)?;
+        let (reload, reloader) = lifecycle::reload(&mut registry, clock.now().wall)
+            .context("cannot listen for SIGHUP")?;
         let listen = config.listen.to_string();
         let outside = Outside {
             store: open_store(&config).await?,
@@ -281,13 +312,15 @@ impl Daemon {
     /// Starts every task.
     fn start(self, args: &Args, shutdown: &Shutdown, listener: TcpListener) -> Vec<Task> {
         let token = shutdown.token();
-        let Parts { app, reconciler, merger, config, readiness } = self.parts;
+        let Parts { app, reconciler, merger, config, readiness, ledger, heard } = self.parts;
         let file = args.config_file.clone();
         let load = move || {
             let outcome = reload(&file, &config);
             async move { outcome }
         };
-        let loops: [BoxFuture<'static, ()>; 3] = [
+        let follower = token.clone();
+        let loops: [BoxFuture<'static, ()>; 4] = [
+            async move { ledger.follow(&heard, follower).await }.boxed(),
             reconciler.run(token.clone()).boxed(),
             merger.run(token.clone()).boxed(),
             self.reloader.run(token.clone(), load).boxed(),

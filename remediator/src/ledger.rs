@@ -5,7 +5,7 @@
 //! other has written. Reading needs no desk.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
@@ -13,20 +13,23 @@ use std::{
 };
 
 use satellite_core::{
-    Automation, HostDocument, HostName, Plan, State, document::Record, time::brief,
+    Automation, HostDocument, HostName, Plan, State, Verdict, document::Record, time::brief,
 };
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
     hang::{self, watched},
-    store::{Store, StoreError, Write},
+    store::{News, Standing, Store, StoreError, Stored, Write, Writer},
     tally::Tally,
 };
 
 /// Below this path lies one document per host, named by it.
 const HOSTS: &str = "whitelist/";
+/// What a store may add to each document of a transaction, in bytes.
+const PER_WRITE: usize = 128;
 /// The path of automation's own document.
 const AUTOMATION: &str = "automation";
 
@@ -42,9 +45,21 @@ pub(crate) struct Documents {
     pub(crate) hosts: BTreeMap<HostName, HostDocument>,
     /// Automation's own.
     pub(crate) automation: Automation,
-    versions: BTreeMap<String, u64>,
+    /// What the store has, by path.
+    known: BTreeMap<String, Known>,
+    /// What this process has removed, and in which revision: what it hears of that
+    /// afterwards may be older.
+    removed: BTreeMap<String, u64>,
     /// The revision in which this process last wrote a host's document.
     written_in: BTreeMap<HostName, u64>,
+}
+
+/// What is known of a document beside what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
+    version: u64,
+    /// The store's revision that wrote it.
+    revision: u64,
 }
 
 impl Documents {
@@ -84,7 +99,7 @@ impl Documents {
 
     /// The version of a host's document; 0 where there is none.
     pub(crate) fn version(&self, host: &HostName) -> u64 {
-        self.versions.get(&path_of(host)).copied().unwrap_or(0)
+        self.known.get(&path_of(host)).map_or(0, |known| known.version)
     }
 }
 
@@ -112,8 +127,13 @@ pub(crate) struct Ledger {
     documents: RwLock<Documents>,
     turn: Mutex<()>,
     revision: watch::Sender<u64>,
-    /// Whether a write failed: it may still have reached the disk.
+    /// Whether the documents were read at all.
+    is_read: AtomicBool,
+    /// Whether what is in memory may be older than what is stored: a write failed that may
+    /// have been made all the same, or others have written unheard.
     in_doubt: AtomicBool,
+    /// The hosts of such a write.
+    doubted: std::sync::Mutex<BTreeSet<HostName>>,
     /// What such a write turned out to have done. Its writer was told that it failed, so
     /// that nobody has put it on record.
     belated: std::sync::Mutex<Vec<(HostName, Record)>>,
@@ -125,47 +145,156 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Reads every document. Readiness is told of a store that hangs.
-    pub(crate) async fn load(
-        store: Box<dyn Store>,
-        readiness: Readiness,
-    ) -> Result<Self, LedgerError> {
-        let documents = Documents::load(store.as_ref()).await?;
-        Ok(Self {
+    /// One that has read nothing yet; the first desk does that. Readiness is told of a
+    /// store that is away or hangs.
+    pub(crate) fn unread(store: Box<dyn Store>, readiness: Readiness) -> Self {
+        Self {
             store,
-            revision: watch::Sender::new(documents.revision),
-            documents: RwLock::new(documents),
+            revision: watch::Sender::new(0),
+            documents: RwLock::default(),
             turn: Mutex::new(()),
-            in_doubt: AtomicBool::new(false),
+            is_read: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(true),
+            doubted: std::sync::Mutex::default(),
             belated: std::sync::Mutex::default(),
             hangs: AtomicBool::new(false),
             readiness,
             tally: Tally::default(),
-        })
+        }
     }
 
-    /// After a failed write the store is read again before anything is decided on
-    /// it. Where that fails, too, nothing can be written: what is in memory may be
+    /// Reads every document, as [`Ledger::unread`] does later.
+    pub(crate) async fn load(
+        store: Box<dyn Store>,
+        readiness: Readiness,
+    ) -> Result<Self, LedgerError> {
+        let ledger = Self::unread(store, readiness);
+        let documents = Documents::load(ledger.store.as_ref()).await?;
+        ledger.take_all(documents);
+        Ok(ledger)
+    }
+
+    /// Whether the documents were ever read. Before that nothing that is read here means
+    /// anything.
+    pub(crate) fn is_read(&self) -> bool {
+        self.is_read.load(Ordering::Relaxed)
+    }
+
+    /// How this process stands to the store, and whenever that changes.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.store.standing()
+    }
+
+    /// Has whoever leads look at the facts.
+    pub(crate) async fn wake_the_leader(&self) {
+        self.store.wake().await;
+    }
+
+    /// From now on everything is read again before anything is decided on it.
+    pub(crate) fn doubt(&self) {
+        self.in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Where what is in memory is in doubt, the store is read again before anything is
+    /// decided on it. Where that fails nothing can be written: what is in memory may be
     /// older than what is stored.
     async fn settle(&self) -> Result<(), StoreError> {
         if !self.in_doubt.load(Ordering::Relaxed) {
             return Ok(());
         }
         let load = self.wait_for_store(Documents::load(self.store.as_ref()));
-        let mut documents = load.await.map_err(|error| {
-            warn!(error = chain(&error), "Cannot read the store again yet");
-            StoreError::InDoubt { source: Box::new(error) }
+        let documents = load.await.map_err(|error| {
+            let source = Box::new(error);
+            if self.is_read() {
+                warn!(error = chain(&source), "Cannot read the store again yet");
+                StoreError::InDoubt { source }
+            } else {
+                StoreError::Unread { source }
+            }
         })?;
+        self.take_all(documents);
+        Ok(())
+    }
+
+    /// Puts what was read in the place of all that was known.
+    fn take_all(&self, mut documents: Documents) {
         let revision = documents.revision;
         {
             let mut known = self.documents.write().expect("no writer of the documents panics");
-            self.belated().extend(documents.transitions_after(&known));
+            let doubted = std::mem::take(&mut *self.doubted());
+            let transitions = documents.transitions_after(&known).into_iter();
+            self.belated().extend(transitions.filter(|(host, _)| doubted.contains(host)));
             documents.written_in = documents.writes_after(&mut known);
             *known = documents;
         }
+        self.is_read.store(true, Ordering::Relaxed);
         self.in_doubt.store(false, Ordering::Relaxed);
         self.revision.send_replace(revision);
-        Ok(())
+    }
+
+    /// Keeps in step with what others write, and tells `heard` of it, until the token is
+    /// cancelled.
+    pub(crate) async fn follow(&self, heard: &Notify, token: CancellationToken) {
+        let mut standing = self.standing();
+        loop {
+            let news = tokio::select! {
+                biased;
+                () = token.cancelled() => return,
+                Ok(()) = standing.changed() => {
+                    self.readiness.set(STORE, self.absence());
+                    continue;
+                }
+                news = self.store.news() => news,
+            };
+            match news {
+                News::Documents { documents, revision } => {
+                    let _turn = self.turn.lock().await;
+                    // What this process has written itself comes back, too.
+                    if !self.take_news(documents, revision) {
+                        continue;
+                    }
+                }
+                News::Unknown => {
+                    self.doubt();
+                    // Where it fails, whoever has the next turn tries again.
+                    if let Err(error) = self.desk().await {
+                        warn!(error = chain(&error), "Cannot read what others have written yet");
+                    }
+                }
+                News::Woken => {}
+            }
+            heard.notify_one();
+        }
+    }
+
+    /// Takes over what others have written, as far as it is newer than what is known, and
+    /// says whether anything was.
+    fn take_news(&self, news: BTreeMap<String, Option<Stored>>, revision: u64) -> bool {
+        let mut is_news = false;
+        let mut documents = self.documents.write().expect("no writer of the documents panics");
+        for (path, stored) in news {
+            match documents.hear(&path, stored, revision) {
+                Ok(is_newer) => is_news |= is_newer,
+                Err(error) => {
+                    error!(error = chain(&error), "Somebody else has written what cannot be read");
+                    self.doubt();
+                }
+            }
+        }
+        let revision = documents.revision;
+        drop(documents);
+        if is_news {
+            self.revision.send_replace(revision);
+        }
+        is_news
+    }
+
+    /// Why the store is out of reach, if it is.
+    pub(crate) fn absence(&self) -> Option<String> {
+        match &*self.standing().borrow() {
+            Standing::Away(reason) => Some(reason.clone()),
+            _ => self.hang(),
+        }
     }
 
     /// Waits for the store, and tells if it hangs: until it answers nobody else gets a
@@ -173,7 +302,7 @@ impl Ledger {
     async fn wait_for_store<T>(&self, work: impl Future<Output = T>) -> T {
         let tell = |hangs: bool| {
             self.hangs.store(hangs, Ordering::Relaxed);
-            self.readiness.set(STORE, self.hang());
+            self.readiness.set(STORE, self.absence());
             if hangs {
                 error!("The store does not answer: nothing changes until it does");
             } else {
@@ -198,6 +327,10 @@ impl Ledger {
     /// fail: whoever takes them does.
     pub(crate) fn take_belated(&self) -> Vec<(HostName, Record)> {
         std::mem::take(&mut self.belated())
+    }
+
+    fn doubted(&self) -> std::sync::MutexGuard<'_, BTreeSet<HostName>> {
+        self.doubted.lock().expect("nobody panics while holding it")
     }
 
     fn belated(&self) -> std::sync::MutexGuard<'_, Vec<(HostName, Record)>> {
@@ -233,26 +366,40 @@ impl Desk<'_> {
         self.ledger.read()
     }
 
-    /// Writes the batch in one transaction, durably, or none of it.
-    pub(crate) async fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+    /// Writes the batch durably: in one transaction, or none of it. A batch that no
+    /// transaction can take is written in several, see [`Batch::parts`].
+    pub(crate) async fn commit(&self, batch: &Batch<'_>, writer: Writer) -> Result<(), StoreError> {
+        let parts = batch.parts(self.ledger.store.max_write(), self.read().is_begun());
+        for part in &parts {
+            self.commit_one(part, writer).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit_one(&self, batch: &Batch<'_>, writer: Writer) -> Result<(), StoreError> {
         let changed = self.changed(batch);
         let writes = self.writes(batch, &changed);
         if writes.is_empty() {
             return Ok(());
         }
         let versions: Vec<(String, Option<u64>)> = writes.iter().map(version_after).collect();
-        // Until it is known to have succeeded.
-        self.ledger.in_doubt.store(true, Ordering::Relaxed);
-        let write = self.ledger.store.write(writes);
-        let revision = self.ledger.wait_for_store(write).await?;
+        // Until it is known to have succeeded, or to have failed.
+        self.ledger.doubt();
+        self.ledger.doubted().extend(changed.iter().map(|(host, _)| (*host).clone()));
+        let write = self.ledger.store.write(writes, writer);
+        let written = self.ledger.wait_for_store(write).await;
+        let revision = match written {
+            Ok(revision) => revision,
+            Err(error) => {
+                self.note_failure(&error);
+                return Err(error);
+            }
+        };
         {
             let mut documents =
                 self.ledger.documents.write().expect("no writer of the documents panics");
             for (path, version) in versions {
-                match version {
-                    Some(version) => documents.versions.insert(path, version),
-                    None => documents.versions.remove(&path),
-                };
+                documents.note(path, version, revision);
             }
             for (host, document) in changed {
                 documents.written_in.insert(host.clone(), revision);
@@ -265,11 +412,30 @@ impl Desk<'_> {
             if let Some(automation) = batch.automation {
                 documents.automation = automation.clone();
             }
-            documents.revision = revision;
+            documents.revision = documents.revision.max(revision);
         }
-        self.ledger.in_doubt.store(false, Ordering::Relaxed);
-        self.ledger.revision.send_replace(revision);
+        self.settled();
+        self.ledger.revision.send_replace(self.read().revision);
         Ok(())
+    }
+
+    /// What was not written for sure leaves no doubt; what stands in its way is known now.
+    fn note_failure(&self, error: &StoreError) {
+        match error {
+            StoreError::Conflict { path, found, .. } => {
+                let found = found.as_deref().cloned();
+                let revision = self.read().revision;
+                self.settled();
+                self.ledger.take_news(BTreeMap::from([(path.clone(), found)]), revision);
+            }
+            StoreError::NotLeading | StoreError::TooLarge { .. } => self.settled(),
+            _ => {}
+        }
+    }
+
+    fn settled(&self) {
+        self.ledger.doubted().clear();
+        self.ledger.in_doubt.store(false, Ordering::Relaxed);
     }
 
     /// The documents to write, as they will be stored: one that is as it was is left
@@ -284,7 +450,7 @@ impl Desk<'_> {
     fn writes(&self, batch: &Batch<'_>, changed: &[(&HostName, HostDocument)]) -> Vec<Write> {
         let documents = self.read();
         let write = |path: String, data: Option<Vec<u8>>| Write {
-            expected: documents.versions.get(&path).copied(),
+            expected: documents.known.get(&path).map(|known| known.version),
             path,
             data,
         };
@@ -300,8 +466,8 @@ impl Desk<'_> {
     }
 }
 
-/// What is written in one transaction.
-#[derive(Debug, Default)]
+/// What is written together.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Batch<'a> {
     /// Documents of hosts, new or changed.
     pub(crate) hosts: BTreeMap<&'a HostName, &'a HostDocument>,
@@ -319,6 +485,46 @@ impl<'a> Batch<'a> {
             removed: plan.retired.keys().collect(),
             automation: plan.automation.as_ref(),
         }
+    }
+
+    /// What can be written at once, where a transaction takes so many bytes. Where it has to
+    /// be more than one, the documents that put nobody off come first, and automation's own
+    /// record of who goes off with the first of those; so that the budget never forgets
+    /// anybody. A store that is only begun is begun when all is in it.
+    fn parts(&self, limit: usize, is_begun: bool) -> Vec<Self> {
+        let size = |host: &HostName, document: &HostDocument| {
+            path_of(host).len() + document.encode().len() + PER_WRITE
+        };
+        // Automation's record has its place in whichever part it comes to be in.
+        let limit = limit / 2;
+        let all: usize = self.hosts.iter().map(|(host, document)| size(host, document)).sum();
+        if all <= limit {
+            return vec![self.clone()];
+        }
+        let (on, off): (Vec<_>, Vec<_>) =
+            self.hosts.iter().partition(|(_, document)| document.verdict() == Verdict::On);
+        let of_hosts = |hosts: &[(&&'a HostName, &&'a HostDocument)]| {
+            let mut parts = vec![(0, Self::default())];
+            for (host, document) in hosts {
+                let more = size(host, document);
+                if parts.last().is_some_and(|(taken, _)| taken + more > limit) {
+                    parts.push((0, Self::default()));
+                }
+                if let Some((taken, part)) = parts.last_mut() {
+                    *taken += more;
+                    part.hosts.insert(host, document);
+                }
+            }
+            parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>()
+        };
+        let (mut parts, mut offs) = (of_hosts(&on), of_hosts(&off));
+        let record = if is_begun { offs.first_mut() } else { offs.last_mut() };
+        if let Some(part) = record {
+            part.automation = self.automation;
+            part.removed.clone_from(&self.removed);
+        }
+        parts.append(&mut offs);
+        parts
     }
 
     /// One host's document.
@@ -339,9 +545,56 @@ impl Documents {
         let mut documents = Self { revision: contents.revision, ..Self::default() };
         for (path, stored) in contents.documents {
             documents.take(&path, &stored.data)?;
-            documents.versions.insert(path, stored.version);
+            documents.note(path, Some(stored.version), stored.revision);
         }
         Ok(documents)
+    }
+
+    /// Notes of which version a document is; `None`: it is gone.
+    fn note(&mut self, path: String, version: Option<u64>, revision: u64) {
+        if let Some(version) = version {
+            self.removed.remove(&path);
+            self.known.insert(path, Known { version, revision });
+        } else {
+            self.known.remove(&path);
+            self.removed.insert(path, revision);
+        }
+    }
+
+    /// Takes over what somebody else may have written, and says whether it was newer than
+    /// what is known; `None`: at this revision the document was gone.
+    fn hear(
+        &mut self,
+        path: &str,
+        stored: Option<Stored>,
+        revision: u64,
+    ) -> Result<bool, LedgerError> {
+        let written = stored.as_ref().map_or(revision, |stored| stored.revision);
+        let known = self.known.get(path).map(|known| known.revision);
+        if known.max(self.removed.get(path).copied()) >= Some(written) {
+            return Ok(false);
+        }
+        let host = path.strip_prefix(HOSTS).and_then(|name| name.parse::<HostName>().ok());
+        match stored {
+            Some(stored) => {
+                self.take(path, &stored.data)?;
+                self.note(path.to_owned(), Some(stored.version), written);
+                self.written_in.extend(host.map(|host| (host, written)));
+            }
+            None if path == AUTOMATION => {
+                self.automation = Automation::default();
+                self.known.remove(path);
+            }
+            None => {
+                self.known.remove(path);
+                if let Some(host) = host {
+                    self.hosts.remove(&host);
+                    self.written_in.remove(&host);
+                }
+            }
+        }
+        self.revision = self.revision.max(written);
+        Ok(true)
     }
 
     fn take(&mut self, path: &str, data: &[u8]) -> Result<(), LedgerError> {
@@ -370,12 +623,10 @@ fn path_of(host: &HostName) -> String {
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt as _, future::BoxFuture};
-    use jiff::Timestamp;
-    use satellite_core::Verdict;
-
     use super::*;
     use crate::store::Contents;
+    use futures::{FutureExt as _, future::BoxFuture};
+    use jiff::Timestamp;
 
     /// A store that takes what it is given, and says that it has not.
     #[derive(Default)]
@@ -386,10 +637,10 @@ mod tests {
             std::future::ready(Ok(self.0.lock().unwrap().clone())).boxed()
         }
 
-        fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
             self.0.lock().unwrap().apply(writes).unwrap();
             let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
-            let error = StoreError::Unavailable { operation: "write", path: "s".into(), source };
+            let error = StoreError::Unavailable { operation: "write", place: "s".into(), source };
             std::future::ready(Err(error)).boxed()
         }
     }
@@ -401,7 +652,7 @@ mod tests {
         let known = ledger.read().revision;
         let document = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
         let desk = ledger.desk().await.unwrap();
-        desk.commit(&Batch::of_host(&changed, &document)).await.unwrap_err();
+        desk.commit(&Batch::of_host(&changed, &document), Writer::Person).await.unwrap_err();
         drop(desk);
         drop(ledger.desk().await.unwrap());
         let documents = ledger.read();

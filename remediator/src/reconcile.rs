@@ -30,7 +30,7 @@ use crate::{
     hang::{self, watched},
     journal::{Entry, HOST_KIND, Journal, host_details},
     ledger::{Batch, Desk, Documents, Ledger, STORE},
-    store::StoreError,
+    store::{Standing, StoreError, Writer},
 };
 
 /// The rest after a round, however often it is woken. It is as long as the round
@@ -120,7 +120,10 @@ pub(crate) struct Reconciler {
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) readiness: Readiness,
     pub(crate) report: watch::Sender<Arc<Report>>,
+    /// Something has come in here: a delivery, a command.
     pub(crate) wake: Arc<Notify>,
+    /// Something has come in at another remediator.
+    pub(crate) heard: Arc<Notify>,
     pub(crate) clock: Clock,
 }
 
@@ -153,11 +156,21 @@ struct Outcome {
 
 impl Reconciler {
     /// Makes a round every `reconcile_interval`, whenever woken, and after a reload,
-    /// until the token is cancelled.
+    /// until the token is cancelled; as long as this process leads. A follower asks nobody.
     pub(crate) async fn run(self, token: CancellationToken) {
         let mut memory = Memory::default();
         let mut config = self.config.clone();
+        let mut standing = self.ledger.standing();
         loop {
+            if *standing.borrow_and_update() != Standing::Leads {
+                self.stop_judging();
+                if self.wait_to_lead(&mut standing, &token).await.is_none() {
+                    return;
+                }
+                // As after a restart: what another has seen since is not known here.
+                memory = Memory::default();
+                self.ledger.doubt();
+            }
             config.mark_unchanged();
             let interval = self.config.borrow().reconcile_interval;
             let round = watched(self.round(&mut memory, &token), |hangs| self.tell_hang(hangs));
@@ -172,10 +185,37 @@ impl Reconciler {
                 biased;
                 () = token.cancelled() => return,
                 () = self.wake.notified() => {}
+                () = self.heard.notified() => {}
                 Ok(()) = config.changed() => {}
+                Ok(()) = standing.changed() => {}
                 () = tokio::time::sleep(interval.saturating_sub(rest)) => {}
             }
         }
+    }
+
+    /// Waits until this process leads, and passes on to whoever does that something has
+    /// come in here. `None`: the token was cancelled.
+    async fn wait_to_lead(
+        &self,
+        standing: &mut watch::Receiver<Standing>,
+        token: &CancellationToken,
+    ) -> Option<()> {
+        while *standing.borrow_and_update() != Standing::Leads {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => return None,
+                Ok(()) = standing.changed() => {}
+                () = self.wake.notified() => self.ledger.wake_the_leader().await,
+            }
+        }
+        Some(())
+    }
+
+    /// What a follower does not look at cannot keep it from being ready.
+    fn stop_judging(&self) {
+        let former = self.report.send_replace(Arc::default());
+        former.blind.iter().for_each(|it| self.readiness.set(&it.source, None));
+        self.readiness.set(ROUND, None);
     }
 
     fn tell_hang(&self, hangs: bool) {
@@ -216,6 +256,10 @@ impl Reconciler {
         let failure = match outcome {
             Ok(versions) => {
                 self.put_on_record(&plan, &versions, began.wall, &config).await;
+                None
+            }
+            Err(StoreError::NotLeading) => {
+                info!("Another remediator leads by now: nothing was changed");
                 None
             }
             Err(error) => {
@@ -262,7 +306,8 @@ impl Reconciler {
             }
         };
         let versions = versions(&desk, &plan);
-        let outcome = desk.commit(&Batch::of_plan(&plan)).await.map(|()| versions);
+        let outcome =
+            desk.commit(&Batch::of_plan(&plan), Writer::Automation).await.map(|()| versions);
         let revision = desk.read().revision;
         Ok(Written { plan, revision, outcome })
     }
@@ -332,7 +377,7 @@ impl Reconciler {
         let former = Arc::clone(&self.report.borrow());
         self.tell_blindness(&former.blind, &plan.blind);
         self.tell_oddities(&former, &plan);
-        self.readiness.set(STORE, failure.clone());
+        self.readiness.set(STORE, self.ledger.absence().or_else(|| failure.clone()));
         self.readiness.set(ROUND, None);
         let report = Report {
             at: Some(at),

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     journal::Entry,
     ledger::{Batch, Desk},
+    store::Writer,
 };
 
 /// Long enough for any generated id.
@@ -172,7 +173,7 @@ async fn carry_out(
     record: Record,
 ) -> Result<(), ApiError> {
     let version = desk.read().version(host);
-    desk.commit(&Batch::of_host(host, &document)).await.map_err(ApiError::Store)?;
+    desk.commit(&Batch::of_host(host, &document), Writer::Person).await.map_err(ApiError::Store)?;
     drop(desk);
     app.ledger.tally.note(&record);
     info!(%host, by = record.by, reason = record.reason, "A person's command");

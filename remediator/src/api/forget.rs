@@ -14,7 +14,7 @@ use super::{
     error::ApiError,
     hosts::{parse_host, unknown},
 };
-use crate::{journal::Entry, ledger::Batch};
+use crate::{journal::Entry, ledger::Batch, store::Writer};
 
 /// Forgets a host that the leading master does not list. A listed one would be
 /// back in the next round, as a new host, with all that was said of it lost.
@@ -40,7 +40,7 @@ pub(super) async fn forget(
             }
         }
         let batch = Batch { removed: vec![&host], ..Batch::default() };
-        desk.commit(&batch).await.map_err(ApiError::Store)?;
+        desk.commit(&batch, Writer::Person).await.map_err(ApiError::Store)?;
         drop(desk);
         info!(%host, by = author, "Forgot a host");
         let record = Record {

@@ -43,6 +43,10 @@ fn float(count: usize) -> f64 {
     count as f64
 }
 
+fn float_of_flag(flag: bool) -> f64 {
+    f64::from(u8::from(flag))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 fn float_of_u64(count: u64) -> f64 {
     count as f64
@@ -116,11 +120,11 @@ fn reasons(document: &HostDocument) -> Vec<(&'static str, &str)> {
 fn round_families(app: &App) -> Vec<Family> {
     let (config, report) = (app.config(), app.report());
     let mut families = vec![
-        gauge("satellite_leader", "Whether this remediator acts", 1.0),
+        gauge("satellite_leader", "Whether this remediator acts", float_of_flag(app.leads())),
         gauge(
             "satellite_store_up",
             "Whether the store takes what is written, and did in the last round",
-            f64::from(u8::from(app.store_failure().is_none())),
+            float_of_flag(app.store_failure().is_none()),
         ),
     ];
     let Some(at) = report.at else { return families };
@@ -154,12 +158,12 @@ fn round_families(app: &App) -> Vec<Family> {
     let mut blind = Family::new("satellite_source_blind", help, Kind::Gauge);
     for source in status::sources(&config, &report) {
         let labels = Labels::new([("source", source.source)]);
-        blind.push(labels, f64::from(u8::from(source.blind)));
+        blind.push(labels, float_of_flag(source.blind));
     }
     let help = "Whether a rule's hold blocks now";
     let mut holds = Family::new("satellite_hold_active", help, Kind::Gauge);
     for (rule, blocks) in hold_rules(app) {
-        holds.push(Labels::new([("rule", rule)]), f64::from(u8::from(blocks)));
+        holds.push(Labels::new([("rule", rule)]), float_of_flag(blocks));
     }
     families.extend([blind, holds, unmatched(app)]);
     families.extend(rest_families(app));
@@ -174,7 +178,7 @@ fn rest_families(app: &App) -> Vec<Family> {
         gauge(
             "satellite_storm_active",
             "Whether many hosts fell sick together, so that none is taken off",
-            f64::from(u8::from(storm.since.is_some())),
+            float_of_flag(storm.since.is_some()),
         ),
         gauge(
             "satellite_dry_run",
@@ -184,7 +188,7 @@ fn rest_families(app: &App) -> Vec<Family> {
         gauge(
             "satellite_paused",
             "Whether a person has paused automation",
-            f64::from(u8::from(is_paused)),
+            float_of_flag(is_paused),
         ),
     ];
     let help = "Hosts that fell sick lately, by an attribute's value that at least two share";

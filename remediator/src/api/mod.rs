@@ -21,6 +21,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
     routing::{get, post, put},
 };
 use http::StatusCode;
@@ -29,7 +32,10 @@ use satellite_config::Config;
 use satellite_toolkit::{exposition, serve::json_error};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::{clock::Clock, journal::Journal, ledger::Ledger, merge::FileStatus, reconcile::Report};
+use crate::{
+    clock::Clock, journal::Journal, ledger::Ledger, merge::FileStatus, reconcile::Report,
+    store::Standing,
+};
 use webhook::Deliveries;
 
 /// The largest body that is taken: what Alertmanager may deliver at once, some 5 000
@@ -91,9 +97,14 @@ impl App {
         Arc::clone(&self.report.borrow())
     }
 
+    /// Whether this remediator leads, as far as it knows.
+    fn leads(&self) -> bool {
+        *self.ledger.standing().borrow() == Standing::Leads
+    }
+
     /// Why what is decided does not get into the store, if so.
     fn store_failure(&self) -> Option<String> {
-        self.ledger.hang().or_else(|| self.report().failure.clone())
+        self.ledger.absence().or_else(|| self.report().failure.clone())
     }
 }
 
@@ -103,6 +114,16 @@ impl std::ops::Deref for App {
     fn deref(&self) -> &Parts {
         &self.0.parts
     }
+}
+
+/// Before the store was read nothing can be said of any host, and nothing be done.
+async fn refuse_unread(State(app): State<App>, request: Request, next: Next) -> Response {
+    if app.ledger.is_read() {
+        return next.run(request).await;
+    }
+    let reason = app.ledger.absence().unwrap_or_else(|| "it is being read".into());
+    let message = format!("the store was not read yet, since this remediator started: {reason}");
+    json_error(StatusCode::SERVICE_UNAVAILABLE, &message)
 }
 
 /// Every route but the lifecycle's.
@@ -118,6 +139,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/resume", post(rest::resume))
         .route("/api/v1/journal", get(record::show))
         .route("/sd/exporters", get(discovery::exporters))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), refuse_unread))
         .route("/metrics", get(metrics::show))
         .fallback(async || json_error(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {

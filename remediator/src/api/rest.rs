@@ -21,7 +21,7 @@ use super::{
     error::ApiError,
     status::{Status, status},
 };
-use crate::{journal::Entry, ledger::Batch};
+use crate::{journal::Entry, ledger::Batch, store::Writer};
 
 /// As long as somebody looks for a fault; then automation helps again.
 const DEFAULT_TTL: Duration = Duration::from_secs(4 * 3600);
@@ -77,7 +77,7 @@ async fn change(
             automation
         };
         let batch = Batch { automation: Some(&automation), ..Batch::default() };
-        desk.commit(&batch).await.map_err(ApiError::Store)?;
+        desk.commit(&batch, Writer::Person).await.map_err(ApiError::Store)?;
         drop(desk);
         info!(command = details.to_string(), "A person's command");
         let entry = Entry::new(app.clock.now().wall, "automation", details);

@@ -18,7 +18,7 @@ use crate::{ledger::Documents, reconcile::Report, sources::shown};
 #[derive(Serialize)]
 pub(super) struct Status {
     pub(super) cluster: String,
-    /// Whether this instance leads; with the embedded store it always does.
+    /// Whether this remediator leads, which with the embedded store it always does.
     leader: bool,
     pub(super) mesos_leader: Option<String>,
     pub(super) sources: Vec<SourceView>,
@@ -146,7 +146,7 @@ pub(super) fn status(app: &App) -> Status {
     };
     Status {
         cluster: config.cluster.clone(),
-        leader: true,
+        leader: app.leads(),
         mesos_leader: report.leader.clone(),
         sources: sources(&config, &report),
         hosts: count(app),

@@ -246,7 +246,14 @@ impl World {
         let mut automation = Automation::default();
         automation.first_start = Some(FirstStart { at, had_file: false, adopt_until: None });
         let batch = Batch { automation: Some(&automation), ..Batch::of_host(&host, &document) };
-        self.merger.ledger.desk().await.unwrap().commit(&batch).await.unwrap();
+        self.merger
+            .ledger
+            .desk()
+            .await
+            .unwrap()
+            .commit(&batch, crate::store::Writer::Person)
+            .await
+            .unwrap();
     }
 
     /// One merge, and what it has made durable.

@@ -6,14 +6,14 @@ use std::io;
 use futures::{FutureExt as _, future::BoxFuture};
 
 use super::world::{Area, Fate, STORE, Shared};
-use crate::store::{Contents, Store, StoreError, Write};
+use crate::store::{Contents, Store, StoreError, Write, Writer};
 
 /// The remediator's way to the store of the world.
 pub(super) struct SimulatedStore(pub(super) Shared);
 
 fn unavailable(operation: &'static str) -> StoreError {
     let source = Box::new(io::Error::from(io::ErrorKind::StorageFull));
-    StoreError::Unavailable { operation, path: STORE.into(), source }
+    StoreError::Unavailable { operation, place: STORE.into(), source }
 }
 
 impl Store for SimulatedStore {
@@ -29,7 +29,7 @@ impl Store for SimulatedStore {
         .boxed()
     }
 
-    fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
         async move {
             let fate = self.0.face(Area::Store, "commit", &STORE).await;
             // A failure may come after all was written: nobody can tell then.

@@ -12,7 +12,7 @@ use std::{
 use futures::future::BoxFuture;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{Contents, Store, StoreError, Stored, Write};
+use super::{Contents, Store, StoreError, Stored, Write, Writer};
 
 /// Path to version and content.
 const DOCUMENTS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("documents");
@@ -76,7 +76,7 @@ impl Store for EmbeddedStore {
         })
     }
 
-    fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.blocking("write to", move |file| {
             file.with("write to", |database| {
                 let revision = write(database, &writes)?;
@@ -143,7 +143,8 @@ fn unavailable(
     path: &Path,
     source: impl std::error::Error + Send + Sync + 'static,
 ) -> StoreError {
-    StoreError::Unavailable { operation, path: path.to_owned(), source: Box::new(source) }
+    let place = path.display().to_string();
+    StoreError::Unavailable { operation, place, source: Box::new(source) }
 }
 
 /// Opens the file and makes sure that the tables are there.
@@ -177,7 +178,8 @@ fn load(database: &Database) -> Result<Contents, Failure> {
     for entry in transaction.open_table(DOCUMENTS)?.iter()? {
         let (path, stored) = entry?;
         let (version, data) = stored.value();
-        documents.insert(path.value().to_owned(), Stored { data: data.to_vec(), version });
+        let stored = Stored { data: data.to_vec(), version, revision: 0 };
+        documents.insert(path.value().to_owned(), stored);
     }
     Ok(Contents { revision, documents })
 }
@@ -188,14 +190,16 @@ fn write(database: &Database, writes: &[Write]) -> Result<u64, Failure> {
     let revision = {
         let mut documents = transaction.open_table(DOCUMENTS)?;
         for Write { path, expected, data } in writes {
-            let found = documents.get(path.as_str())?.map(|stored| stored.value().0);
-            if found != *expected {
-                let (path, expected) = (path.clone(), *expected);
-                return Err(Failure::Conflict(StoreError::Conflict { path, expected, found }));
+            let found = documents.get(path.as_str())?.map(|stored| {
+                let (version, data) = stored.value();
+                Stored { version, data: data.to_vec(), revision: 0 }
+            });
+            if found.as_ref().map(|found| found.version) != *expected {
+                return Err(Failure::Conflict(StoreError::conflict(path, *expected, found)));
             }
             match data {
                 Some(data) => {
-                    let version = found.unwrap_or(0) + 1;
+                    let version = expected.unwrap_or(0) + 1;
                     documents.insert(path.as_str(), (version, data.as_slice()))?;
                 }
                 None => drop(documents.remove(path.as_str())?),
@@ -213,36 +217,17 @@ fn write(database: &Database, writes: &[Write]) -> Result<u64, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn put(path: &str, expected: Option<u64>, data: &str) -> Write {
-        Write { path: path.into(), expected, data: Some(data.into()) }
-    }
+    use crate::store::contract::{self, put};
 
     #[tokio::test]
-    async fn what_was_written_is_there_after_opening_again() {
+    async fn it_is_a_store() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1"), put("b", None, "2")]).await.unwrap();
-        assert_eq!(store.write(vec![put("a", Some(1), "3")]).await.unwrap(), 2);
-        drop(store);
-        let contents = EmbeddedStore::open(folder.path()).unwrap().load().await.unwrap();
-        assert_eq!(contents.revision, 2);
-        assert_eq!(contents.documents["a"], Stored { data: b"3".to_vec(), version: 2 });
-        assert_eq!(contents.documents["b"].version, 1);
-    }
-
-    #[tokio::test]
-    async fn a_conflict_in_one_write_undoes_the_whole_transaction() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")]).await.unwrap();
-        for stale in [None, Some(2)] {
-            let refused = store.write(vec![put("b", None, "2"), put("a", stale, "3")]).await;
-            assert!(matches!(refused, Err(StoreError::Conflict { found: Some(1), .. })));
-        }
-        let contents = store.load().await.unwrap();
-        assert_eq!(contents.documents.keys().collect::<Vec<_>>(), ["a"]);
-        assert_eq!(contents.documents["a"].data, b"1");
+        contract::holds(store, async |store| {
+            drop(store);
+            Box::new(EmbeddedStore::open(folder.path()).unwrap()) as Box<dyn Store>
+        })
+        .await;
     }
 
     /// As after an I/O error.
@@ -254,16 +239,16 @@ mod tests {
     async fn after_a_failure_the_file_is_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")]).await.unwrap();
+        store.write(vec![put("a", None, "1")], Writer::Person).await.unwrap();
         fail(&store);
-        assert_eq!(store.write(vec![put("a", Some(1), "2")]).await.unwrap(), 2);
+        assert_eq!(store.write(vec![put("a", Some(1), "2")], Writer::Person).await.unwrap(), 2);
     }
 
     #[tokio::test]
     async fn a_store_that_is_gone_is_not_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")]).await.unwrap();
+        store.write(vec![put("a", None, "1")], Writer::Person).await.unwrap();
         fail(&store);
         fs::rename(folder.path().join(FILE_NAME), folder.path().join("away")).unwrap();
         assert!(store.load().await.is_err());
@@ -278,7 +263,7 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         drop(EmbeddedStore::open(other.path()).unwrap());
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")]).await.unwrap();
+        store.write(vec![put("a", None, "1")], Writer::Person).await.unwrap();
         fail(&store);
         fs::copy(other.path().join(FILE_NAME), folder.path().join(FILE_NAME)).unwrap();
         let refused = store.load().await;
@@ -289,11 +274,11 @@ mod tests {
     async fn a_removed_document_is_gone_and_may_be_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")]).await.unwrap();
+        store.write(vec![put("a", None, "1")], Writer::Person).await.unwrap();
         let remove = Write { data: None, ..put("a", Some(1), "") };
-        store.write(vec![remove]).await.unwrap();
+        store.write(vec![remove], Writer::Person).await.unwrap();
         assert!(store.load().await.unwrap().documents.is_empty());
-        store.write(vec![put("a", None, "2")]).await.unwrap();
+        store.write(vec![put("a", None, "2")], Writer::Person).await.unwrap();
         assert_eq!(store.load().await.unwrap().documents["a"].version, 1);
     }
 

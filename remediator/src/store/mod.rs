@@ -1,18 +1,24 @@
 //! Where documents are kept: small pieces of JSON with versions.
 //!
-//! The trait has ZooKeeper's shape (compare-and-set on a version, several
-//! writes in one transaction), so that a store that several remediators share
-//! fits behind it. It knows nothing of what is in a document.
+//! The trait has ZooKeeper's shape: compare-and-set on a version, several writes in one
+//! transaction, word of what others write. One store is a file of this process's
+//! ([`EmbeddedStore`]), the other lies in ZooKeeper and is shared ([`ZooKeeperStore`]);
+//! both pass the same tests (`contract.rs`). It knows nothing of what is in a document.
 
+#[cfg(test)]
+mod contract;
 mod embedded;
 mod shadow;
+mod zookeeper;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 
 pub(crate) use embedded::EmbeddedStore;
 pub(crate) use shadow::ShadowStore;
+pub(crate) use zookeeper::{Credentials, ZooKeeperStore};
 
 /// One document as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +27,15 @@ pub(crate) struct Stored {
     pub(crate) data: Vec<u8>,
     /// Counts the writes of this document, from 1.
     pub(crate) version: u64,
+    /// The revision of the store that wrote it; 0 where the store is not shared, so that
+    /// nobody needs to know.
+    pub(crate) revision: u64,
 }
 
 /// Everything that is stored, read in one piece.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// Counts the transactions of this store.
+    /// Grows with every transaction; the same for all who share the store.
     pub(crate) revision: u64,
     /// By path, such as `whitelist/node1.example` or `automation`.
     pub(crate) documents: BTreeMap<String, Stored>,
@@ -36,17 +45,17 @@ impl Contents {
     /// Carries out all writes or none, and returns the new revision.
     pub(crate) fn apply(&mut self, writes: Vec<Write>) -> Result<u64, StoreError> {
         for Write { path, expected, .. } in &writes {
-            let found = self.documents.get(path).map(|stored| stored.version);
-            if found != *expected {
-                let (path, expected) = (path.clone(), *expected);
-                return Err(StoreError::Conflict { path, expected, found });
+            let found = self.documents.get(path);
+            if found.map(|stored| stored.version) != *expected {
+                return Err(StoreError::conflict(path, *expected, found.cloned()));
             }
         }
         for Write { path, expected, data } in writes {
             match data {
                 Some(data) => {
                     let version = expected.unwrap_or(0) + 1;
-                    self.documents.insert(path, Stored { data, version });
+                    let revision = self.revision + 1;
+                    self.documents.insert(path, Stored { data, version, revision });
                 }
                 None => drop(self.documents.remove(&path)),
             }
@@ -67,18 +76,75 @@ pub(crate) struct Write {
     pub(crate) data: Option<Vec<u8>>,
 }
 
+/// Who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// A round. It is refused unless this process leads, and that is part of the transaction.
+    Automation,
+    /// Somebody who gave a command, at whichever remediator.
+    Person,
+}
+
+/// How this process stands to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The store is out of reach, for this reason.
+    Away(String),
+    /// Another remediator leads, or none yet.
+    Follows,
+    /// Automation's writes are this process's.
+    Leads,
+}
+
+/// What others have written.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// These documents are as here, or were at some moment since they were written.
+    Documents {
+        /// By path; `None`: gone.
+        documents: BTreeMap<String, Option<Stored>>,
+        /// The revision of the store at which those that are gone were so.
+        revision: u64,
+    },
+    /// Something may have been missed: everything has to be read again.
+    Unknown,
+    /// Nothing; another remediator has been told something that is the leader's to look at.
+    Woken,
+}
+
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// Somebody else wrote the document meanwhile: read it again and decide anew.
-    #[error("{path} has version {found:?} and not {expected:?}")]
+    /// Somebody else wrote the document meanwhile: decide anew on what is there.
+    #[error(
+        "{path} was written by somebody else meanwhile: it has version {} and not {}",
+        version(found.as_ref().map(|found| found.version)), version(*expected)
+    )]
     Conflict {
         /// Which document.
         path: String,
         /// What the writer believed.
         expected: Option<u64>,
         /// What is there.
-        found: Option<u64>,
+        found: Option<Box<Stored>>,
+    },
+    /// Automation's writes are another remediator's by now.
+    #[error("this remediator does not lead, or does no longer")]
+    NotLeading,
+    /// It does not fit into one transaction.
+    #[error("the write has {size} bytes, and the store takes {limit} at once")]
+    TooLarge {
+        /// How large it is, in bytes.
+        size: usize,
+        /// How large it may be.
+        limit: usize,
+    },
+    /// It was out of reach since the start.
+    #[error("the store has not been read yet, so that it is not known which hosts there are")]
+    Unread {
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Two would overwrite each other's whitelist.
     #[error(
@@ -111,17 +177,28 @@ pub(crate) enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store is out of reach: disk full, folder gone.
-    #[error("cannot {operation} the store {}", path.display())]
+    /// The store is out of reach: disk full, folder gone, no server that answers.
+    #[error("cannot {operation} the store {place}")]
     Unavailable {
         /// What was tried.
         operation: &'static str,
-        /// Which store.
-        path: PathBuf,
+        /// Which store: its file, or its servers and node.
+        place: String,
         /// What the system said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl StoreError {
+    fn conflict(path: &str, expected: Option<u64>, found: Option<Stored>) -> Self {
+        Self::Conflict { path: path.to_owned(), expected, found: found.map(Box::new) }
+    }
+}
+
+/// As people read it.
+fn version(version: Option<u64>) -> String {
+    version.map_or_else(|| "none".into(), |version| version.to_string())
 }
 
 /// A store of documents.
@@ -131,5 +208,32 @@ pub(crate) trait Store: Send + Sync {
 
     /// Carries out all writes or none, durably. Returns the new revision. The
     /// version of each written document is the former one plus 1, or 1.
-    fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>>;
+    fn write(&self, writes: Vec<Write>, writer: Writer) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// How many bytes of paths and documents go into one transaction.
+    fn max_write(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Whether other remediators have it, too, so that it may be away for a while.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Waits until others have, or may have, written. What this process itself has written
+    /// may come, too. Nothing is lost where the wait is broken off.
+    fn news(&self) -> BoxFuture<'_, News> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Has whoever leads look at the facts.
+    fn wake(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// How this process stands to it, and whenever that changes.
+    fn standing(&self) -> watch::Receiver<Standing> {
+        // Of a store that nobody shares whoever has it leads.
+        watch::Sender::new(Standing::Leads).subscribe()
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use futures::future::BoxFuture;
 
-use super::{Contents, Store, StoreError, Write};
+use super::{Contents, Store, StoreError, Write, Writer};
 
 /// Documents in memory.
 pub(crate) struct ShadowStore {
@@ -28,7 +28,7 @@ impl Store for ShadowStore {
         Box::pin(std::future::ready(Ok(contents)))
     }
 
-    fn write(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
         let mut contents = self.contents.lock().expect("no holder of this lock panics");
         Box::pin(std::future::ready(contents.apply(writes)))
     }

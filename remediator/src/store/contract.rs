@@ -1,0 +1,86 @@
+//! What every store must do, whatever it is made of. Each store's tests run all of it.
+
+use super::{Store, StoreError, Stored, Write, Writer};
+
+/// A write of this text.
+pub(super) fn put(path: &str, expected: Option<u64>, data: &str) -> Write {
+    Write { path: path.into(), expected, data: Some(data.into()) }
+}
+
+fn remove(path: &str, expected: u64) -> Write {
+    Write { path: path.into(), expected: Some(expected), data: None }
+}
+
+/// Checks a store in which nothing is yet and that this process leads, and leaves things in
+/// it. `reopened` gives the same store, opened by somebody else.
+pub(super) async fn holds<S: Store>(store: S, reopened: impl AsyncFnOnce(S) -> Box<dyn Store>) {
+    begins_empty(&store).await;
+    counts_versions_and_revisions(&store).await;
+    compares_before_it_sets(&store).await;
+    writes_all_or_nothing(&store).await;
+    removes(&store).await;
+    let before = store.load().await.unwrap();
+    let after = reopened(store).await.load().await.unwrap();
+    assert_eq!(before, after);
+    assert!(!after.documents.is_empty());
+}
+
+async fn begins_empty(store: &impl Store) {
+    assert!(store.load().await.unwrap().documents.is_empty());
+}
+
+async fn counts_versions_and_revisions(store: &impl Store) {
+    let first = vec![put("automation", None, "{}"), put("whitelist/h1", None, "1")];
+    let first = store.write(first, Writer::Automation).await.unwrap();
+    let again = vec![put("whitelist/h1", Some(1), "2")];
+    let again = store.write(again, Writer::Person).await.unwrap();
+    assert!(again > first);
+    let contents = store.load().await.unwrap();
+    assert!(contents.revision >= again);
+    let Stored { data, version, .. } = &contents.documents["whitelist/h1"];
+    assert_eq!((data.as_slice(), *version), (b"2".as_slice(), 2));
+    assert_eq!(contents.documents["automation"].version, 1);
+}
+
+async fn compares_before_it_sets(store: &impl Store) {
+    for (path, expected, found) in [
+        ("whitelist/h1", None, Some(2)),
+        ("whitelist/h1", Some(1), Some(2)),
+        ("whitelist/h1", Some(3), Some(2)),
+        ("whitelist/nobody", Some(1), None),
+    ] {
+        for write in [put(path, expected, "3"), remove(path, expected.unwrap_or(9))] {
+            let refused = store.write(vec![write], Writer::Person).await.unwrap_err();
+            let StoreError::Conflict { path: of, found: there, .. } = refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!((&*of, there.as_ref().map(|it| it.version)), (path, found));
+            assert!(there.is_none_or(|there| there.data == b"2"));
+        }
+    }
+}
+
+async fn writes_all_or_nothing(store: &impl Store) {
+    let before = store.load().await.unwrap().documents;
+    for at in 0..3 {
+        let mut writes = vec![
+            put("whitelist/h2", None, "new"),
+            put("automation", Some(1), "changed"),
+            put("whitelist/fd00::2", None, "ünïcode"),
+        ];
+        writes[at].expected = Some(7);
+        let refused = store.write(writes, Writer::Automation).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+        assert_eq!(store.load().await.unwrap().documents, before);
+    }
+}
+
+async fn removes(store: &impl Store) {
+    let before = store.load().await.unwrap().revision;
+    let revision = store.write(vec![remove("whitelist/h1", 2)], Writer::Person).await.unwrap();
+    assert!(revision > before);
+    assert!(!store.load().await.unwrap().documents.contains_key("whitelist/h1"));
+    let anew = vec![put("whitelist/h1", None, "anew"), put("whitelist/fd00::2", None, "")];
+    assert!(store.write(anew, Writer::Person).await.unwrap() > revision);
+    assert_eq!(store.load().await.unwrap().documents["whitelist/h1"].version, 1);
+}

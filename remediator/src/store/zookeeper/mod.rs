@@ -1,0 +1,321 @@
+//! The store of a cluster with several remediators: nodes in ZooKeeper.
+//!
+//! Below the root lie `whitelist/HOST`, one document per host, as the predecessor kept
+//! them; `automation`; `leader`, where the remediators stand for election; `wake`, which is
+//! written to have the leader look at the facts; and `revision`, which is written with every
+//! transaction, since ZooKeeper's answer tells the number of one only where it writes to a
+//! node that was there (ZOOKEEPER-4026).
+//!
+//! A transaction is one `multi`. Automation's begins with a check of the node by which this
+//! process leads: ZooKeeper removes that node with the session, so that whoever was paused
+//! for too long writes nothing. People's are compared and set alone.
+//!
+//! A session that ends takes all with it that was waiting for it. [`session`] opens a new
+//! one, for as long as it takes; meanwhile every call fails at once.
+
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex as SyncMutex},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use satellite_config::ZooKeeperStore as Config;
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    task::AbortHandle,
+};
+use tracing::warn;
+use zookeeper_client::{Acls, CheckWriteError, Client, CreateMode, Error, MultiWriteResult, Stat};
+
+use self::session::{Keeper, Session};
+use super::{Contents, News, Standing, Store, StoreError, Stored, Write, Writer};
+
+const WHITELIST: &str = "/whitelist";
+const LEADER: &str = "/leader";
+const WAKE: &str = "/wake";
+const REVISION: &str = "/revision";
+
+/// How long one request may take. ZooKeeper answers in milliseconds; a server that hangs is
+/// found out by the session's own heartbeat after two thirds of its time-out, which may be
+/// later.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
+/// What a server takes of one request, `jute.maxbuffer`, is 1 048 575 bytes by default. A
+/// sixteenth is left for what surrounds paths and documents.
+const MAX_WRITE: usize = 0xF_FFFF / 16 * 15;
+
+/// Beside each operation of a transaction: its header, lengths, version and access list.
+const OVERHEAD: usize = 96;
+
+/// How many documents are asked for at once.
+const AT_ONCE: usize = 256;
+
+/// User and password of ZooKeeper's scheme `digest`.
+#[derive(Clone)]
+pub(crate) struct Credentials(String);
+
+impl Credentials {
+    /// Reads `USER:PASSWORD`, one line.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let line = text.trim_end_matches(['\n', '\r']);
+        match line.split_once(':') {
+            Some((user, password)) if !user.is_empty() && !password.is_empty() => {}
+            _ => return Err("is not USER:PASSWORD".into()),
+        }
+        if line.contains(['\n', '\r']) {
+            return Err("has more than one line; write USER:PASSWORD alone".into());
+        }
+        Ok(Self(line.to_owned()))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// A store in ZooKeeper.
+pub(crate) struct ZooKeeperStore {
+    shared: Arc<Shared>,
+    news: Mutex<mpsc::UnboundedReceiver<News>>,
+    /// Ends with the store.
+    keeper: AbortHandle,
+}
+
+/// What the store and the keeper of its session share.
+struct Shared {
+    /// The servers and the root, for people.
+    place: String,
+    /// `None` while there is none that could be used.
+    session: SyncMutex<Option<Arc<Session>>>,
+    standing: watch::Sender<Standing>,
+}
+
+impl ZooKeeperStore {
+    /// Begins to connect. Whether there is a ZooKeeper shows in [`Store::standing`].
+    pub(crate) fn open(config: &Config, credentials: Option<Credentials>) -> Self {
+        let place = format!("ZooKeeper at {}{}", config.servers.join(","), config.root);
+        let standing = watch::Sender::new(Standing::Away("no server has answered yet".into()));
+        let session = SyncMutex::default();
+        let shared = Arc::new(Shared { place, session, standing });
+        let (tell, news) = mpsc::unbounded_channel();
+        let keeper = Keeper::new(config, credentials, Arc::clone(&shared), tell);
+        let keeper = tokio::spawn(keeper.run()).abort_handle();
+        Self { shared, news: Mutex::new(news), keeper }
+    }
+}
+
+impl Drop for ZooKeeperStore {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Shared {
+    fn session(&self) -> Option<Arc<Session>> {
+        self.session.lock().expect("no holder of this lock panics").clone()
+    }
+
+    fn unavailable(
+        &self,
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> StoreError {
+        StoreError::Unavailable { operation, place: self.place.clone(), source: source.into() }
+    }
+
+    /// The session, if it can be used at this moment.
+    fn usable(&self, operation: &'static str) -> Result<Arc<Session>, StoreError> {
+        if let Standing::Away(reason) = &*self.standing.borrow() {
+            return Err(self.unavailable(operation, reason.clone()));
+        }
+        self.session().ok_or_else(|| self.unavailable(operation, "the session has ended"))
+    }
+}
+
+impl Store for ZooKeeperStore {
+    fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        Box::pin(async {
+            let session = self.shared.usable("read")?;
+            let loaded = load(&session.client).await;
+            loaded.map_err(|error| self.shared.unavailable("read", error))
+        })
+    }
+
+    fn write(&self, writes: Vec<Write>, writer: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.write_all(writes, writer))
+    }
+
+    fn max_write(&self) -> usize {
+        MAX_WRITE
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn news(&self) -> BoxFuture<'_, News> {
+        Box::pin(async {
+            match self.news.lock().await.recv().await {
+                Some(news) => news,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn wake(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let Ok(session) = self.shared.usable("write to") else { return };
+            // Whoever leads looks at the facts by itself, too, only later.
+            if let Err(error) = within(session.client.set_data(WAKE, b"", None)).await {
+                warn!(%error, "Cannot wake the remediator that leads");
+            }
+        })
+    }
+
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+}
+
+impl ZooKeeperStore {
+    async fn write_all(&self, writes: Vec<Write>, writer: Writer) -> Result<u64, StoreError> {
+        let size = writes.iter().map(size).sum::<usize>();
+        if size > MAX_WRITE {
+            return Err(StoreError::TooLarge { size, limit: MAX_WRITE });
+        }
+        let session = self.shared.usable("write to")?;
+        let fence = match writer {
+            Writer::Automation => session.lock_path().ok_or(StoreError::NotLeading)?,
+            Writer::Person => WHITELIST.to_owned(),
+        };
+        self.commit(&session, &writes, &fence).await
+    }
+
+    /// Writes all or nothing, and nothing unless the node `fence` is there.
+    async fn commit(
+        &self,
+        session: &Session,
+        writes: &[Write],
+        fence: &str,
+    ) -> Result<u64, StoreError> {
+        let unavailable = |error: Error| self.shared.unavailable("write to", error);
+        let mut transaction = session.client.new_check_writer(fence, None).map_err(unavailable)?;
+        let options = CreateMode::Persistent.with_acls(session.acls);
+        for Write { path, expected, data } in writes {
+            let node = format!("/{path}");
+            let version = expected.map(node_version);
+            let added = match (data, version) {
+                (Some(data), None) => transaction.add_create(&node, data, &options),
+                (Some(data), version) => transaction.add_set_data(&node, data, version),
+                (None, version) => transaction.add_delete(&node, version),
+            };
+            added.map_err(unavailable)?;
+        }
+        transaction.add_set_data(REVISION, b"", None).map_err(unavailable)?;
+        let outcome = tokio::time::timeout(ANSWER_WITHIN, transaction.commit()).await;
+        match outcome.unwrap_or(Err(CheckWriteError::RequestFailed { source: Error::Timeout })) {
+            Ok(results) => match results.last() {
+                Some(MultiWriteResult::SetData { stat }) => Ok(revision_of(stat)),
+                _ => Err(self.shared.unavailable("write to", "ZooKeeper's answer is cut short")),
+            },
+            Err(CheckWriteError::CheckFailed { source: Error::NoNode }) => {
+                Err(StoreError::NotLeading)
+            }
+            Err(CheckWriteError::OperationFailed {
+                index,
+                source: Error::NoNode | Error::NodeExists | Error::BadVersion,
+            }) => {
+                let Some(Write { path, expected, .. }) = writes.get(index) else {
+                    return Err(self.shared.unavailable("write to", "somebody deletes its nodes"));
+                };
+                let found = get(&session.client, path).await.map_err(unavailable)?;
+                Err(StoreError::conflict(path, *expected, found))
+            }
+            Err(error) => Err(unavailable(error.into())),
+        }
+    }
+}
+
+/// What a write takes of a transaction, in bytes.
+fn size(write: &Write) -> usize {
+    write.path.len() + write.data.as_ref().map_or(0, Vec::len) + OVERHEAD
+}
+
+async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(Error::Timeout))
+}
+
+/// Reads every document. What is written meanwhile may be among it or not; the watch, which
+/// is older than this, tells of it.
+async fn load(client: &Client) -> Result<Contents, Error> {
+    within(client.sync("/")).await?;
+    let (hosts, whitelist) = within(client.get_children(WHITELIST)).await?;
+    let hosts = hosts.into_iter().map(|host| format!("whitelist/{host}"));
+    let found = get_all(client, hosts.chain(["automation".to_owned()]));
+    let found = found.try_filter_map(async |(path, found)| Ok(found.map(|found| (path, found))));
+    let documents: BTreeMap<String, Stored> = found.try_collect().await?;
+    let newest = documents.values().map(|stored| stored.revision).max().unwrap_or(0);
+    Ok(Contents { revision: newest.max(children_revision_of(&whitelist)), documents })
+}
+
+/// Reads these documents as they are now.
+async fn reread(client: &Client, paths: BTreeSet<String>) -> Result<News, Error> {
+    // Before: of what is gone it is known that it was so by then, or an event is yet to come.
+    let whitelist = within(client.check_stat(WHITELIST)).await?;
+    let revision = whitelist.map_or(0, |stat| children_revision_of(&stat));
+    let documents = get_all(client, paths).try_collect().await?;
+    Ok(News::Documents { documents, revision })
+}
+
+/// These documents; `None` for those that are not there.
+fn get_all(
+    client: &Client,
+    paths: impl IntoIterator<Item = String>,
+) -> impl Stream<Item = Result<(String, Option<Stored>), Error>> {
+    stream::iter(paths)
+        .map(|path| async { get(client, &path).await.map(|found| (path, found)) })
+        .buffer_unordered(AT_ONCE)
+}
+
+async fn get(client: &Client, path: &str) -> Result<Option<Stored>, Error> {
+    match within(client.get_data(&format!("/{path}"))).await {
+        Ok((data, stat)) => {
+            let (version, revision) = (document_version(&stat), revision_of(&stat));
+            Ok(Some(Stored { data, version, revision }))
+        }
+        Err(Error::NoNode) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// ZooKeeper counts the versions of a node from 0, and begins anew where it is made anew.
+fn document_version(stat: &Stat) -> u64 {
+    u64::try_from(stat.version).unwrap_or(0) + 1
+}
+
+fn node_version(version: u64) -> i32 {
+    i32::try_from(version - 1).unwrap_or(i32::MAX)
+}
+
+/// The transaction that wrote a node last. They are numbered through for the whole ensemble.
+fn revision_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.mzxid).unwrap_or(0)
+}
+
+/// The transaction that made or deleted a child of a node last.
+fn children_revision_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.pzxid).unwrap_or(0)
+}
+
+/// Who may read and write what is made.
+const fn acls(credentials: Option<&Credentials>) -> Acls<'static> {
+    if credentials.is_some() { Acls::creator_all() } else { Acls::anyone_all() }
+}

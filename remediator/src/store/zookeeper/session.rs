@@ -1,0 +1,278 @@
+//! Keeps a session with ZooKeeper: opens it, stands for election in it, listens to what
+//! others write, and opens another when it has ended.
+//!
+//! A session is never continued by hand: one that has expired takes its election and its
+//! watches with it, and whatever was read in it is read again.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex as SyncMutex},
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use satellite_config::ZooKeeperStore as Config;
+use tokio::sync::{Notify, mpsc};
+use tracing::{info, warn};
+use zookeeper_client::{
+    Acls, AddWatchMode, Client, CreateMode, Error, EventType, LockPrefix, OwnedLockClient,
+    PersistentWatcher, SessionState, WatchedEvent,
+};
+
+use super::{
+    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, acls, reread, within,
+};
+
+/// A server that does not take a connection for so long is away.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// The rest between two attempts to open a session, or to stand for election.
+const REST: Duration = Duration::from_secs(1);
+/// Apache Curator's name for those who wait for a leader latch.
+const LATCH: &str = "latch-";
+
+/// One session, from when it is open until it has ended.
+pub(super) struct Session {
+    /// All paths begin at the root of the store.
+    pub(super) client: Client,
+    /// Who may read and write what is made.
+    pub(super) acls: Acls<'static>,
+    /// By which this process leads, if it does.
+    lock: SyncMutex<Option<OwnedLockClient>>,
+    /// Told when the lock is gone although the session is not.
+    unlocked: Notify,
+}
+
+impl Session {
+    /// The node that is there only as long as this process leads.
+    pub(super) fn lock_path(&self) -> Option<String> {
+        let lock = self.lock.lock().expect("no holder of this lock panics");
+        lock.as_ref().map(|lock| lock.lock_path().to_owned())
+    }
+
+    fn set_lock(&self, lock: Option<OwnedLockClient>) {
+        *self.lock.lock().expect("no holder of this lock panics") = lock;
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.state() == SessionState::SyncConnected
+    }
+}
+
+/// Keeps one session after another.
+pub(super) struct Keeper {
+    servers: String,
+    root: String,
+    session_timeout: Duration,
+    credentials: Option<Credentials>,
+    shared: Arc<Shared>,
+    tell: mpsc::UnboundedSender<News>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        config: &Config,
+        credentials: Option<Credentials>,
+        shared: Arc<Shared>,
+        tell: mpsc::UnboundedSender<News>,
+    ) -> Self {
+        let Config { servers, root, session_timeout, .. } = config;
+        let (servers, root) = (servers.join(","), root.clone());
+        Self { servers, root, session_timeout: *session_timeout, credentials, shared, tell }
+    }
+
+    /// Never ends.
+    pub(super) async fn run(self) {
+        loop {
+            let reason = match self.open().await {
+                Ok((session, watcher)) => self.serve(Arc::new(session), watcher).await,
+                Err(error) => explain(&error),
+            };
+            self.stand(Standing::Away(reason));
+            *self.shared.session.lock().expect("no holder of this lock panics") = None;
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// Opens a session, makes the nodes that are missing, and sets the watch.
+    async fn open(&self) -> Result<(Session, PersistentWatcher), Error> {
+        let mut connector = Client::connector()
+            .with_session_timeout(self.session_timeout)
+            .with_connection_timeout(CONNECT_WITHIN)
+            .with_fail_eagerly();
+        if let Some(Credentials(digest)) = &self.credentials {
+            connector = connector.with_auth("digest", digest.as_bytes());
+        }
+        let connected = connector.connect(&self.servers);
+        let connected = tokio::time::timeout(self.session_timeout, connected).await;
+        let client = connected.unwrap_or(Err(Error::Timeout))?;
+        let acls = acls(self.credentials.as_ref());
+        let node = CreateMode::Persistent.with_acls(acls);
+        within(client.mkdir(&self.root, &node)).await?;
+        let client = client.chroot(self.root.as_str());
+        let client = client.map_err(|_| Error::BadArguments(&"the root is no path"))?;
+        for path in [WHITELIST, LEADER, WAKE, REVISION] {
+            within(client.mkdir(path, &node)).await?;
+        }
+        let watcher = within(client.watch("/", AddWatchMode::PersistentRecursive)).await?;
+        let (lock, unlocked) = (SyncMutex::default(), Notify::new());
+        Ok((Session { client, acls, lock, unlocked }, watcher))
+    }
+
+    /// Uses a session until it has ended, and says why it has.
+    async fn serve(&self, session: Arc<Session>, watcher: PersistentWatcher) -> String {
+        let id = session.client.session_id();
+        info!(store = self.shared.place, session = %id, "Connected to ZooKeeper");
+        let slot = &self.shared.session;
+        *slot.lock().expect("no holder of this lock panics") = Some(Arc::clone(&session));
+        self.stand_as(&session);
+        self.say(News::Unknown);
+        tokio::select! {
+            never = self.stand_for_election(&session) => match never {},
+            reason = self.listen(&session, watcher) => reason,
+        }
+    }
+
+    /// Leads whenever nobody else does, as long as the session lives.
+    async fn stand_for_election(&self, session: &Session) -> std::convert::Infallible {
+        loop {
+            let latch = LockPrefix::new_curator(LEADER, LATCH).expect("these are good names");
+            match session.client.lock(latch, b"", session.acls).await {
+                Ok(lock) => {
+                    session.set_lock(Some(lock.into_owned()));
+                    self.stand_as(session);
+                    session.unlocked.notified().await;
+                    session.set_lock(None);
+                    self.stand_as(session);
+                }
+                // The end of the session is noticed by whoever listens.
+                Err(error) if session.is_connected() => {
+                    warn!(%error, "Cannot stand for election; it is tried again");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// Listens to a session until it has ended, and says why it has.
+    async fn listen(&self, session: &Session, mut watcher: PersistentWatcher) -> String {
+        loop {
+            let mut heard = Heard::default();
+            heard.take(watcher.changed().await);
+            while heard.end.is_none()
+                && let Some(event) = watcher.changed().now_or_never()
+            {
+                heard.take(event);
+            }
+            if let Some(reason) = heard.end {
+                return reason;
+            }
+            if heard.connection {
+                self.stand_as(session);
+                self.say(News::Unknown);
+            }
+            if session.lock_path().is_some_and(|path| heard.deleted.contains(&path)) {
+                warn!("Somebody has deleted the node by which this remediator led");
+                session.unlocked.notify_one();
+            }
+            if heard.wake {
+                self.say(News::Woken);
+            }
+            if !heard.documents.is_empty() {
+                let news = reread(&session.client, heard.documents).await;
+                self.say(news.unwrap_or(News::Unknown));
+            }
+        }
+    }
+
+    fn say(&self, news: News) {
+        // Nobody listens any more where the store is gone.
+        self.tell.send(news).ok();
+    }
+
+    /// Tells how this process stands in a session that has not ended.
+    fn stand_as(&self, session: &Session) {
+        self.stand(if !session.is_connected() {
+            Standing::Away("the connection to ZooKeeper is lost".into())
+        } else if session.lock_path().is_some() {
+            Standing::Leads
+        } else {
+            Standing::Follows
+        });
+    }
+
+    fn stand(&self, standing: Standing) {
+        let is_news = self.shared.standing.send_if_modified(|former| {
+            let is_news = *former != standing;
+            former.clone_from(&standing);
+            is_news
+        });
+        if !is_news {
+            return;
+        }
+        let store = &self.shared.place;
+        match standing {
+            Standing::Away(reason) => {
+                warn!(store, reason, "The store is away: nothing changes until it is back");
+            }
+            Standing::Follows => info!("Another remediator leads, or is about to"),
+            Standing::Leads => info!("This remediator leads"),
+        }
+    }
+}
+
+/// What events tell, taken together.
+#[derive(Default)]
+struct Heard {
+    /// Documents that were written or deleted.
+    documents: BTreeSet<String>,
+    /// Nodes that were deleted.
+    deleted: BTreeSet<String>,
+    wake: bool,
+    /// Whether the connection was lost or is back, so that events may have been missed.
+    connection: bool,
+    /// Why the session has ended, if it has.
+    end: Option<String>,
+}
+
+impl Heard {
+    fn take(&mut self, event: WatchedEvent) {
+        let WatchedEvent { event_type, session_state, path, .. } = event;
+        match event_type {
+            EventType::Session if session_state.is_terminated() => {
+                self.end = Some(match session_state {
+                    SessionState::Expired => "the session has expired".into(),
+                    SessionState::AuthFailed => explain(&Error::AuthFailed),
+                    _ => "the session was closed".into(),
+                });
+            }
+            EventType::Session => self.connection = true,
+            _ if path == WAKE => self.wake = true,
+            _ => {
+                let document = path.trim_start_matches('/');
+                if document == "automation" || document.starts_with("whitelist/") {
+                    self.documents.insert(document.to_owned());
+                }
+                if event_type == EventType::NodeDeleted {
+                    self.deleted.insert(path);
+                }
+            }
+        }
+    }
+}
+
+/// What went wrong, for people.
+fn explain(error: &Error) -> String {
+    match error {
+        Error::AuthFailed => {
+            "ZooKeeper refuses the credentials of store.zookeeper.auth_file".into()
+        }
+        Error::NoAuth => "the nodes belong to another user of ZooKeeper's: see \
+                          store.zookeeper.auth_file"
+            .into(),
+        Error::NoHosts | Error::Timeout | Error::ConnectionLoss => {
+            "no server of ZooKeeper answers".into()
+        }
+        error => error.to_string(),
+    }
+}

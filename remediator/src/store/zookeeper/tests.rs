@@ -1,0 +1,211 @@
+//! Against a real ZooKeeper.
+
+use std::{path::PathBuf, sync::Arc};
+
+use satellite_tests::{run::Run, zookeeper::ZooKeeper};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::store::contract::{self, put};
+
+const SESSION: Duration = Duration::from_secs(4);
+
+fn start(name: &str) -> (Arc<Run>, ZooKeeper) {
+    let run = Run::start(name).unwrap();
+    let zookeeper = ZooKeeper::start(&run).unwrap();
+    (run, zookeeper)
+}
+
+fn config(server: &str) -> Config {
+    Config {
+        servers: vec![server.to_owned()],
+        root: "/satellite/lab".into(),
+        session_timeout: SESSION,
+        auth_file: None,
+        journal_path: PathBuf::new(),
+    }
+}
+
+async fn stands(store: &ZooKeeperStore, wanted: impl Fn(&Standing) -> bool) -> Standing {
+    let mut standing = store.standing();
+    let found = tokio::time::timeout(4 * SESSION, standing.wait_for(wanted)).await;
+    found.expect("it comes to stand so").unwrap().clone()
+}
+
+/// A store, once it leads or somebody else does.
+async fn opened(server: &str, wanted: &Standing) -> ZooKeeperStore {
+    let store = ZooKeeperStore::open(&config(server), None);
+    stands(&store, |standing| standing == wanted).await;
+    store
+}
+
+/// The next news that are of documents.
+async fn heard(store: &ZooKeeperStore) -> BTreeMap<String, Option<Stored>> {
+    loop {
+        let news = tokio::time::timeout(SESSION, store.news()).await.expect("there are news");
+        if let News::Documents { documents, .. } = news {
+            return documents;
+        }
+    }
+}
+
+/// A way to a server that can be cut.
+struct Way {
+    address: String,
+    cut: watch::Sender<bool>,
+}
+
+impl Way {
+    async fn to(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let cut = watch::Sender::new(false);
+        let (server, is_cut) = (server.to_owned(), cut.subscribe());
+        tokio::spawn(async move {
+            while let Ok((mut here, _)) = listener.accept().await {
+                let (server, mut is_cut) = (server.clone(), is_cut.clone());
+                tokio::spawn(async move {
+                    if *is_cut.borrow() {
+                        return;
+                    }
+                    let mut there = TcpStream::connect(server).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut here, &mut there) => {}
+                        _ = is_cut.wait_for(|cut| *cut) => {}
+                    }
+                });
+            }
+        });
+        Self { address, cut }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_a_store_needs_zookeeper() {
+    let (run, zookeeper) = start("store-contract");
+    let server = zookeeper.address().to_owned();
+    let store = opened(&server, &Standing::Leads).await;
+    contract::holds(store, async |store| {
+        drop(store);
+        Box::new(opened(&server, &Standing::Leads).await) as Box<dyn Store>
+    })
+    .await;
+    run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
+    let (run, zookeeper) = start("store-two");
+    let leader = opened(zookeeper.address(), &Standing::Leads).await;
+    let other = opened(zookeeper.address(), &Standing::Follows).await;
+    let refused = other.write(vec![put("automation", None, "{}")], Writer::Automation).await;
+    assert!(matches!(refused, Err(StoreError::NotLeading)), "{refused:?}");
+    other.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
+    let news = heard(&leader).await;
+    let stored = news["whitelist/h1"].as_ref().unwrap();
+    assert_eq!((stored.data.as_slice(), stored.version), (b"1".as_slice(), 1));
+    let contents = leader.load().await.unwrap();
+    assert_eq!(contents, other.load().await.unwrap());
+    assert_eq!(contents.documents["whitelist/h1"], *stored);
+    let remove = Write { path: "whitelist/h1".into(), expected: Some(1), data: None };
+    leader.write(vec![remove], Writer::Automation).await.unwrap();
+    while heard(&other).await.get("whitelist/h1") != Some(&None) {}
+    other.wake().await;
+    let woken = async { while !matches!(leader.news().await, News::Woken) {} };
+    tokio::time::timeout(SESSION, woken).await.unwrap();
+    drop(leader);
+    stands(&other, |standing| *standing == Standing::Leads).await;
+    other.write(vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
+    run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper() {
+    let (run, zookeeper) = start("store-cut");
+    let way = Way::to(zookeeper.address()).await;
+    let first = opened(&way.address, &Standing::Leads).await;
+    let second = opened(zookeeper.address(), &Standing::Follows).await;
+    let stale = first.shared.session().unwrap();
+    way.cut.send_replace(true);
+    stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
+    let refused = first.write(vec![put("automation", None, "{}")], Writer::Automation).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    assert!(first.load().await.is_err());
+    stands(&second, |standing| *standing == Standing::Leads).await;
+    second.write(vec![put("automation", None, "of the second")], Writer::Automation).await.unwrap();
+    way.cut.send_replace(false);
+    stands(&first, |standing| *standing == Standing::Follows).await;
+    let fence = stale.lock_path().unwrap();
+    let late = [put("automation", Some(1), "of the first")];
+    let session = first.shared.session().unwrap();
+    let refused = first.commit(&session, &late, &fence).await;
+    assert!(matches!(refused, Err(StoreError::NotLeading)), "{refused:?}");
+    let missed = async { while !matches!(first.news().await, News::Unknown) {} };
+    tokio::time::timeout(SESSION, missed).await.unwrap();
+    let contents = first.load().await.unwrap();
+    assert_eq!(contents.documents["automation"].data, b"of the second");
+    run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zookeeper() {
+    let (run, zookeeper) = start("store-break");
+    let way = Way::to(zookeeper.address()).await;
+    let first = opened(&way.address, &Standing::Leads).await;
+    let second = opened(zookeeper.address(), &Standing::Follows).await;
+    way.cut.send_replace(true);
+    stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
+    second.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
+    way.cut.send_replace(false);
+    stands(&first, |standing| *standing == Standing::Leads).await;
+    let missed = async { while !matches!(first.news().await, News::Unknown) {} };
+    tokio::time::timeout(SESSION, missed).await.unwrap();
+    assert_eq!(first.load().await.unwrap().documents["whitelist/h1"].data, b"1");
+    first.write(vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
+    run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_password_alone_reads_and_writes_needs_zookeeper() {
+    let (run, zookeeper) = start("store-digest");
+    let credentials = |text: &str| Some(Credentials::parse(text).unwrap());
+    let config = config(zookeeper.address());
+    let owner = ZooKeeperStore::open(&config, credentials("satellite:secret\n"));
+    stands(&owner, |standing| *standing == Standing::Leads).await;
+    owner.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
+    for other in [None, credentials("satellite:guessed")] {
+        let other = ZooKeeperStore::open(&config, other);
+        let refused =
+            stands(&other, |it| matches!(it, Standing::Away(why) if why.contains("auth_file")))
+                .await;
+        assert!(!format!("{refused:?}").contains("guessed"));
+        assert!(other.load().await.is_err());
+    }
+    run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_takes_as_much_as_it_says_and_no_more_needs_zookeeper() {
+    let (run, zookeeper) = start("store-size");
+    let store = opened(zookeeper.address(), &Standing::Leads).await;
+    let documents = |count: usize| -> Vec<Write> {
+        let data = "x".repeat(1_000);
+        (0..count).map(|at| put(&format!("whitelist/host-{at:035}"), None, &data)).collect()
+    };
+    let fits = MAX_WRITE / size(&documents(1)[0]);
+    let refused = store.write(documents(fits + 1), Writer::Automation).await;
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
+    store.write(documents(fits), Writer::Automation).await.unwrap();
+    assert_eq!(store.load().await.unwrap().documents.len(), fits);
+    run.succeed();
+}
+
+#[test]
+fn credentials_are_one_line_and_are_not_shown() {
+    assert!(Credentials::parse("user:pass:word\n").is_ok());
+    for bad in ["", "user", "user:", ":word", "a:b\nc:d"] {
+        let refused = Credentials::parse(bad).unwrap_err();
+        assert!(bad.len() < 2 || !refused.contains(bad), "{refused}");
+    }
+    assert_eq!(format!("{:?}", Credentials::parse("user:word")), "Ok(Credentials)");
+}
