@@ -227,8 +227,10 @@ impl Ledger {
             documents.written_in = documents.writes_after(&mut known);
             *known = documents;
         }
-        self.is_read.store(true, Ordering::Relaxed);
         self.in_doubt.store(false, Ordering::Relaxed);
+        if !self.is_read.swap(true, Ordering::Relaxed) {
+            self.readiness.set(STORE, self.absence());
+        }
         self.revision.send_replace(revision);
     }
 
@@ -236,6 +238,7 @@ impl Ledger {
     /// cancelled.
     pub(crate) async fn follow(&self, heard: &Notify, token: CancellationToken) {
         let mut standing = self.standing();
+        self.readiness.set(STORE, self.absence());
         loop {
             let news = tokio::select! {
                 biased;
@@ -293,6 +296,7 @@ impl Ledger {
     pub(crate) fn absence(&self) -> Option<String> {
         match &*self.standing().borrow() {
             Standing::Away(reason) => Some(reason.clone()),
+            _ if !self.is_read() => Some("it was not read yet".into()),
             _ => self.hang(),
         }
     }

@@ -20,8 +20,11 @@ use crate::ledger::Documents;
 /// Shows every series.
 pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
     let format = Format::negotiate(&headers);
-    let mut families = host_families(&app);
-    families.extend(round_families(&app));
+    let mut families = round_families(&app);
+    // Before the store was read nobody knows which hosts there are.
+    if app.ledger.is_read() {
+        families.extend(host_families(&app));
+    }
     families.extend(file_families(&app));
     families.extend(delivery_families(&app));
     families.extend(process::families(env!("CARGO_PKG_VERSION")));

@@ -25,6 +25,7 @@ mod outage;
 mod peers;
 mod remediator;
 mod rest;
+mod several;
 mod sources;
 mod start;
 mod surface;

@@ -49,6 +49,11 @@ impl Session {
         lock.as_ref().map(|lock| lock.lock_path().to_owned())
     }
 
+    /// Watches everything below the root.
+    async fn watch(&self) -> Result<PersistentWatcher, Error> {
+        within(self.client.watch("/", AddWatchMode::PersistentRecursive)).await
+    }
+
     fn set_lock(&self, lock: Option<OwnedLockClient>) {
         *self.lock.lock().expect("no holder of this lock panics") = lock;
     }
@@ -113,9 +118,10 @@ impl Keeper {
         for path in [WHITELIST, LEADER, WAKE, REVISION] {
             within(client.mkdir(path, &node)).await?;
         }
-        let watcher = within(client.watch("/", AddWatchMode::PersistentRecursive)).await?;
         let (lock, unlocked) = (SyncMutex::default(), Notify::new());
-        Ok((Session { client, acls, lock, unlocked }, watcher))
+        let session = Session { client, acls, lock, unlocked };
+        let watcher = session.watch().await?;
+        Ok((session, watcher))
     }
 
     /// Uses a session until it has ended, and says why it has.
@@ -168,6 +174,14 @@ impl Keeper {
                 return reason;
             }
             if heard.connection {
+                if session.is_connected() {
+                    // The client forgets to renew watches of this kind when it connects anew.
+                    match session.watch().await {
+                        Ok(renewed) => watcher = renewed,
+                        Err(Error::ConnectionLoss) => {}
+                        Err(error) => return explain(&error),
+                    }
+                }
                 self.stand_as(session);
                 self.say(News::Unknown);
             }

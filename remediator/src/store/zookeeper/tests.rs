@@ -161,6 +161,8 @@ async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zoo
     let missed = async { while !matches!(first.news().await, News::Unknown) {} };
     tokio::time::timeout(SESSION, missed).await.unwrap();
     assert_eq!(first.load().await.unwrap().documents["whitelist/h1"].data, b"1");
+    second.write(vec![put("whitelist/h1", Some(1), "2")], Writer::Person).await.unwrap();
+    assert_eq!(heard(&first).await["whitelist/h1"].as_ref().unwrap().data, b"2");
     first.write(vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
     run.succeed();
 }
