@@ -48,6 +48,12 @@ pub fn explain(
     }
 }
 
+/// One cause by itself, on one line.
+#[must_use]
+pub fn explain_cause(cause: &Cause) -> String {
+    one_line(&reason(cause))
+}
+
 /// Whether a block is among the reasons already: a person who keeps a host on is why
 /// it is on, and no step that it waits for.
 fn is_told(block: &Block) -> bool {
@@ -81,20 +87,22 @@ fn reasons(document: &HostDocument, now: Timestamp) -> Vec<String> {
         let (state, author, reason) = (event.state, &event.author, &event.reason);
         lines.push(format!("manual {state} by {author}, {until}: {reason} (event {id})"));
     }
-    for cause in &document.causes {
-        lines.push(match cause {
-            Cause::Alert { rule, since, evidence } => {
-                format!("{} (rule {rule}), since {since:.0}", alert(evidence))
-            }
-            Cause::Imported { since } => {
-                format!("it was not in the whitelist that was found {since:.0}")
-            }
-        });
-    }
+    lines.extend(document.causes.iter().map(reason));
     if lines.is_empty() && document.verdict() == Verdict::Off {
         lines.push("new hosts start off here (whitelist.new_hosts)".into());
     }
     lines
+}
+
+fn reason(cause: &Cause) -> String {
+    match cause {
+        Cause::Alert { rule, since, evidence } => {
+            format!("{} (rule {rule}), since {since:.0}", alert(evidence))
+        }
+        Cause::Imported { since } => {
+            format!("it was not in the whitelist that was found {since:.0}")
+        }
+    }
 }
 
 /// The text without anything that could end its line or steer a terminal: labels

@@ -72,12 +72,12 @@ fn unverified(headers: &HeaderMap) -> String {
     format!("{user} (unverified)")
 }
 
-/// Why, as the person says it: one line.
-pub(super) fn parse_reason(reason: String) -> Result<String, ApiError> {
+/// Why, as the person says it in that field: one line.
+pub(super) fn parse_reason(field: &str, reason: String) -> Result<String, ApiError> {
     let empty = reason.trim().is_empty();
     if empty || reason.chars().count() > MAX_REASON_LENGTH || reason.contains(char::is_control) {
         let limit = MAX_REASON_LENGTH;
-        let how = format!("reason: say why, on one line, in 1 to {limit} characters");
+        let how = format!("{field}: say why, on one line, in 1 to {limit} characters");
         return Err(ApiError::Bad(how));
     }
     Ok(reason)
@@ -85,9 +85,13 @@ pub(super) fn parse_reason(reason: String) -> Result<String, ApiError> {
 
 /// For how long; `None`: nothing was said of it.
 pub(super) fn parse_ttl(ttl: Option<&str>) -> Result<Option<Duration>, ApiError> {
-    let Some(text) = ttl else { return Ok(None) };
-    match satellite_config::read_duration(text) {
-        Ok(ttl) if !ttl.is_zero() && ttl <= MAX_TTL => Ok(Some(ttl)),
+    ttl.map(|text| judge_ttl(text, text)).transpose()
+}
+
+/// The ttl that was said as `text` and is `duration` in Prometheus's way of writing.
+pub(super) fn judge_ttl(text: &str, duration: &str) -> Result<Duration, ApiError> {
+    match satellite_config::read_duration(duration) {
+        Ok(ttl) if !ttl.is_zero() && ttl <= MAX_TTL => Ok(ttl),
         _ => Err(ApiError::Bad(format!(
             "ttl: {text:?} is not a duration above 0 and up to 366d, such as 30m, 2h or 7d"
         ))),

@@ -2,6 +2,10 @@
 //!
 //! A command is carried out in the document, durably, before it is answered;
 //! the file follows at once, and the loop is woken to look at the host anew.
+//! Whatever path it came by ([`super::predecessor`] has others), [`say`] and
+//! [`take_back`] are the only ways in.
+
+use std::time::Duration;
 
 use axum::{
     Json,
@@ -24,7 +28,7 @@ use super::{
     App,
     command::{Author, parse_reason, parse_ttl, put_on_record, refuse_in_dry_run, to_the_end},
     error::ApiError,
-    hosts::{HostView, parse_host, unknown, view_of},
+    hosts::{HostView, parse_host, require_begun, unknown, view_of},
 };
 use crate::{
     journal::Entry,
@@ -35,7 +39,7 @@ use crate::{
 /// Long enough for any generated id.
 const MAX_ID_LENGTH: usize = 128;
 
-/// What a person says.
+/// The body of a manual event.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Said {
@@ -44,53 +48,91 @@ pub(super) struct Said {
     ttl: Option<String>,
 }
 
-/// How it is meant.
+/// How a command is meant.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SayQuery {
+pub(super) struct CommandQuery {
     #[serde(default)]
     force: bool,
 }
 
+/// What a person says of a host.
+pub(super) struct Word {
+    pub(super) host: HostName,
+    /// The event's.
+    pub(super) id: String,
+    pub(super) state: Verdict,
+    pub(super) reason: String,
+    pub(super) ttl: Option<Duration>,
+    pub(super) author: String,
+    /// Whether fewer hosts than `min_hosts` may be left.
+    pub(super) force: bool,
+}
+
+/// What a person takes back.
+pub(super) struct Withdrawal {
+    pub(super) host: HostName,
+    /// The event's.
+    pub(super) id: String,
+    pub(super) author: String,
+    /// Whether fewer hosts than `min_hosts` may be left.
+    pub(super) force: bool,
+}
+
 /// Adds or replaces a manual event.
-pub(super) async fn say(
+pub(super) async fn put(
     State(app): State<App>,
     path: Result<Path<(String, String)>, PathRejection>,
-    query: Result<Query<SayQuery>, QueryRejection>,
+    query: Result<Query<CommandQuery>, QueryRejection>,
     Author(author): Author,
     said: Result<Json<Said>, JsonRejection>,
 ) -> Result<(StatusCode, Json<HostView>), ApiError> {
     let (host, id) = parse_path(path)?;
     let Json(said) = said?;
-    let (reason, ttl) = (parse_reason(said.reason)?, parse_ttl(said.ttl.as_deref())?);
+    let reason = parse_reason("reason", said.reason)?;
+    let ttl = parse_ttl(said.ttl.as_deref())?;
     let force = parse_force(query)?;
+    let word = Word { host, id, state: said.state, reason, ttl, author, force };
+    let (is_new, host) = say(app, word).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(host)))
+}
+
+/// Deletes a manual event.
+pub(super) async fn delete(
+    State(app): State<App>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<CommandQuery>, QueryRejection>,
+    Author(author): Author,
+) -> Result<Json<HostView>, ApiError> {
+    let (host, id) = parse_path(path)?;
+    let force = parse_force(query)?;
+    take_back(app, Withdrawal { host, id, author, force }).await.map(Json)
+}
+
+/// Adds or replaces a manual event. Gives whether it is new, and the host as it is then.
+pub(super) async fn say(app: App, word: Word) -> Result<(bool, HostView), ApiError> {
+    let Word { host, id, state, reason, ttl, author, force } = word;
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
         let time = app.clock.now().wall;
-        let event = ManualEvent { state: said.state, reason, author, time, ttl };
-        let mut document = document_for(&app, &desk, &host, said.state)?;
-        let replaced = document.manual_events.contains_key(&id);
+        let event = ManualEvent { state, reason, author, time, ttl };
+        let mut document = document_for(&app, &desk, &host, state)?;
+        let is_new = !document.manual_events.contains_key(&id);
         let record = manual::say(&mut document, &id, event).map_err(refused)?;
         if !force {
             keep_floor(&app, &desk, &host, &document)?;
         }
         carry_out(&app, desk, &host, document, record).await?;
-        let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
-        Ok((status, Json(view_of(&app, &host)?)))
+        Ok((is_new, view_of(&app, &host)?))
     })
     .await
 }
 
-/// Takes a manual event back.
-pub(super) async fn take_back(
-    State(app): State<App>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    query: Result<Query<SayQuery>, QueryRejection>,
-    Author(author): Author,
-) -> Result<Json<HostView>, ApiError> {
-    let (host, id) = parse_path(path)?;
-    let force = parse_force(query)?;
+/// Takes a manual event back. Gives the host as it is then.
+pub(super) async fn take_back(app: App, withdrawal: Withdrawal) -> Result<HostView, ApiError> {
+    let Withdrawal { host, id, author, force } = withdrawal;
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
@@ -102,7 +144,7 @@ pub(super) async fn take_back(
             keep_floor(&app, &desk, &host, &document)?;
         }
         carry_out(&app, desk, &host, document, record).await?;
-        view_of(&app, &host).map(Json)
+        view_of(&app, &host)
     })
     .await
 }
@@ -116,11 +158,7 @@ fn document_for(
     state: Verdict,
 ) -> Result<HostDocument, ApiError> {
     let documents = desk.read();
-    if !documents.is_begun() {
-        let reason =
-            "the store is not begun yet: no leading master was seen and no whitelist found";
-        return Err(ApiError::Later(reason.into()));
-    }
+    require_begun(&documents)?;
     let (config, now) = (app.config(), app.clock.now().wall);
     let known = documents.hosts.get(host);
     let present = known.is_some_and(|it| !is_gone(it, &config.policy, now));
@@ -182,7 +220,7 @@ async fn carry_out(
 }
 
 /// The host and the event's id.
-fn parse_path(
+pub(super) fn parse_path(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<(HostName, String), ApiError> {
     let Path((host, id)) = path?;
@@ -197,8 +235,11 @@ fn parse_path(
     Ok((host, id))
 }
 
-fn parse_force(query: Result<Query<SayQuery>, QueryRejection>) -> Result<bool, ApiError> {
-    let Query(SayQuery { force }) =
+/// Whether a command is to be carried out below the floor, too.
+pub(super) fn parse_force(
+    query: Result<Query<CommandQuery>, QueryRejection>,
+) -> Result<bool, ApiError> {
+    let Query(CommandQuery { force }) =
         query.map_err(|_| ApiError::Bad("the one parameter is force=true".into()))?;
     Ok(force)
 }

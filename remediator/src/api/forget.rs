@@ -4,7 +4,10 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use satellite_core::document::{ListingState, Record, What};
+use satellite_core::{
+    HostName,
+    document::{ListingState, Record, What},
+};
 use serde_json::{Value, json};
 use tracing::info;
 
@@ -16,15 +19,21 @@ use super::{
 };
 use crate::{journal::Entry, ledger::Batch, store::Writer};
 
-/// Forgets a host that the leading master does not list. A listed one would be
-/// back in the next round, as a new host, with all that was said of it lost.
-pub(super) async fn forget(
+/// Forgets a host.
+pub(super) async fn delete(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
     Author(author): Author,
 ) -> Result<Json<Value>, ApiError> {
     let Path(host) = path?;
     let host = parse_host(&host)?;
+    forget(app, host.clone(), author).await?;
+    Ok(Json(json!({"host": host, "forgotten": true})))
+}
+
+/// Forgets a host that the leading master does not list. A listed one would be
+/// back in the next round, as a new host, with all that was said of it lost.
+pub(super) async fn forget(app: App, host: HostName, author: String) -> Result<(), ApiError> {
     refuse_in_dry_run(&app)?;
     to_the_end(async move {
         let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
@@ -35,7 +44,9 @@ pub(super) async fn forget(
             Some(ListingState::Unlisted) => {}
             Some(_) => {
                 return Err(ApiError::Conflict(format!(
-                    "the leading master lists {host}: stop its agent first, or turn it off"
+                    "the leading master lists {host}, which would be back at once as a new host: \
+                     stop its agent first, or turn it off; what was said of it is taken back \
+                     event by event"
                 )));
             }
         }
@@ -53,7 +64,7 @@ pub(super) async fn forget(
             version: None,
         };
         put_on_record(&app, Entry::of_host(&host, &record, version)).await;
-        Ok(Json(json!({"host": host, "forgotten": true})))
+        Ok(())
     })
     .await
 }

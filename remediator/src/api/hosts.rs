@@ -19,6 +19,7 @@ use satellite_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{App, error::ApiError};
+use crate::ledger::Documents;
 
 /// What a list is asked for.
 #[derive(Deserialize)]
@@ -105,6 +106,16 @@ pub(super) async fn show(
 pub(super) fn parse_host(text: &str) -> Result<HostName, ApiError> {
     text.parse()
         .map_err(|error: satellite_core::host::InvalidHostName| ApiError::Bad(error.to_string()))
+}
+
+/// Refuses to speak of hosts before it is known which there are: that nobody is there,
+/// or not the one who is asked for, would be an invention.
+pub(super) fn require_begun(documents: &Documents) -> Result<(), ApiError> {
+    if documents.is_begun() {
+        return Ok(());
+    }
+    let reason = "the store is not begun yet: no leading master was seen and no whitelist found";
+    Err(ApiError::Later(reason.into()))
 }
 
 /// One host as it is now.

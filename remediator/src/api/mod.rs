@@ -12,6 +12,7 @@ mod forget;
 mod hosts;
 mod metrics;
 mod page;
+mod predecessor;
 mod record;
 mod rest;
 mod status;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     middleware::Next,
     response::Response,
     routing::{get, post, put},
@@ -41,6 +42,10 @@ use webhook::Deliveries;
 /// The largest body that is taken: what Alertmanager may deliver at once, some 5 000
 /// alerts of 1.6 kB.
 pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// The largest body of a command: the longest reason, in whatever way it is escaped, and
+/// what clients may send beside it.
+const MAX_COMMAND_BYTES: usize = 64 * 1024;
 
 /// What the handlers are given.
 pub(crate) struct Parts {
@@ -129,14 +134,11 @@ async fn refuse_unread(State(app): State<App>, request: Request, next: Next) -> 
 /// Every route but the lifecycle's.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
+        .merge(commands())
         .route("/", get(page::show))
         .route("/webhook", post(webhook::take))
         .route("/api/v1/hosts", get(hosts::list))
-        .route("/api/v1/hosts/{host}", get(hosts::show).delete(forget::forget))
-        .route("/api/v1/hosts/{host}/events/{id}", put(events::say).delete(events::take_back))
         .route("/api/v1/status", get(status::show))
-        .route("/api/v1/pause", post(rest::pause))
-        .route("/api/v1/resume", post(rest::resume))
         .route("/api/v1/journal", get(record::show))
         .route("/sd/exporters", get(discovery::exporters))
         .layer(axum::middleware::from_fn_with_state(app.clone(), refuse_unread))
@@ -148,4 +150,15 @@ pub(crate) fn router(app: App) -> Router {
         })
         .layer(exposition::compression())
         .with_state(app)
+}
+
+/// What people say. Nobody sends a large body there.
+fn commands() -> Router<App> {
+    Router::new()
+        .route("/api/v1/hosts/{host}", get(hosts::show).delete(forget::delete))
+        .route("/api/v1/hosts/{host}/events/{id}", put(events::put).delete(events::delete))
+        .route("/api/v1/pause", post(rest::pause))
+        .route("/api/v1/resume", post(rest::resume))
+        .merge(predecessor::routes())
+        .layer(DefaultBodyLimit::max(MAX_COMMAND_BYTES))
 }

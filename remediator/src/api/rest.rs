@@ -43,7 +43,7 @@ pub(super) async fn pause(
     request: Result<Json<PauseRequest>, JsonRejection>,
 ) -> Result<Json<Status>, ApiError> {
     let Json(request) = request?;
-    let reason = parse_reason(request.reason)?;
+    let reason = parse_reason("reason", request.reason)?;
     let ttl = parse_ttl(request.ttl.as_deref())?.unwrap_or(DEFAULT_TTL);
     let since = app.clock.now().wall;
     let (all, by) = (request.all, author);

@@ -125,8 +125,9 @@ async fn take_in(app: &App, request: Request) -> Result<(), ApiError> {
 /// A place for a body that has not arrived, as large as it says it will be, or may be.
 fn place_for(app: &App, body: &Body) -> Result<OwnedSemaphorePermit, ApiError> {
     let bytes = body.size_hint().upper().map_or(Ok(MAX_BODY_BYTES), usize::try_from);
-    let bytes = bytes.ok().filter(|it| *it <= MAX_BODY_BYTES).ok_or(ApiError::TooLarge)?;
-    let bytes = u32::try_from(bytes).map_err(|_| ApiError::TooLarge)?;
+    let too_large = || ApiError::TooLarge(MAX_BODY_BYTES);
+    let bytes = bytes.ok().filter(|it| *it <= MAX_BODY_BYTES).ok_or_else(too_large)?;
+    let bytes = u32::try_from(bytes).map_err(|_| too_large())?;
     let place = Arc::clone(app.room()).try_acquire_many_owned(bytes);
     place.map_err(|_| ApiError::Later("too many deliveries arrive at once".into()))
 }

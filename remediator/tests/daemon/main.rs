@@ -23,6 +23,7 @@ mod manual;
 mod midway;
 mod outage;
 mod peers;
+mod predecessor;
 mod remediator;
 mod rest;
 mod several;

@@ -216,6 +216,24 @@ async fn what_cannot_be_meant_is_400_and_says_what_to_change() {
 }
 
 #[tokio::test]
+async fn a_command_of_more_than_64_kib_is_413_by_whatever_path_it_comes() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let spaces = " ".repeat(64 * 1024);
+    for (method, path, said) in [
+        ("PUT", "/api/v1/hosts/h1.lab/events/e", off()),
+        ("POST", "/api/v1/pause", json!({"reason": "r"})),
+        ("POST", "/whitelist/host/h1.lab/event/e", json!({"state": "critical"})),
+    ] {
+        let request = remediator.request(method, path).header("content-type", "application/json");
+        let message = remediator.send(request.body(format!("{said}{spaces}"))).await.error(413);
+        assert!(message.contains("larger than 65536 bytes"), "{path}: {message}");
+    }
+    let status = remediator.status().await;
+    assert_eq!((&status["pause"], &status["manual"]), (&Value::Null, &json!([])));
+}
+
+#[tokio::test]
 async fn an_author_is_shown_as_unverified_and_cannot_forge_anything() {
     let world = World::new().await;
     let remediator = world.start_ready().await;

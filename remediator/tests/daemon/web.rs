@@ -52,6 +52,9 @@ async fn a_user_is_the_author_and_is_marked_by_nothing() {
     assert_eq!(answer.json()["events"][0]["author"], "ada");
     let journal = ask(&remediator, "GET", "/api/v1/journal?host=h1.lab").await.json();
     assert_eq!(journal["records"][0]["by"], "ada");
+    assert_eq!(ask(&remediator, "PUT", "/whitelist/host/h1.lab/off").await.status, 201);
+    let host = ask(&remediator, "GET", "/api/v1/hosts/h1.lab").await.json();
+    assert_eq!(host["events"][1]["author"], "ada");
     let pause = by_ada(remediator.request("POST", "/api/v1/pause").json(&json!({"reason": "r"})));
     assert_eq!(remediator.send(pause).await.json()["pause"]["by"], "ada");
 }
@@ -69,6 +72,7 @@ async fn who_is_no_user_is_refused_everywhere_and_changes_nothing() {
         ("POST", "/webhook"),
         ("GET", "/api/v1/hosts"),
         ("PUT", "/api/v1/hosts/h1.lab/events/e"),
+        ("PUT", "/whitelist/host/h1.lab/off"),
     ] {
         let request = remediator.request(method, path).basic_auth("ada", Some("eve's"));
         let answer = remediator.send(request).await;
