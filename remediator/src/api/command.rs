@@ -9,7 +9,7 @@ use satellite_toolkit::{exit::chain, web::User};
 use tracing::error;
 
 use super::{App, error::ApiError};
-use crate::journal::Entry;
+use crate::{journal::Entry, store::StoreError};
 
 /// A reason is a sentence, shown in tables.
 const MAX_REASON_LENGTH: usize = 1000;
@@ -19,13 +19,33 @@ const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Where a client on loopback says who its user is. Nobody verifies it.
 const USER_HEADER: &str = "x-satellite-user";
 
+/// How often a command is decided. Of those who write a document at once one succeeds and
+/// all others are told so at once; so many never do.
+const ATTEMPTS: usize = 100;
+
 /// Carries a command out in a task of its own. A client that hangs up ends its
 /// request wherever that stands, and between a write and what follows it the
 /// store would have what nobody in memory knows of.
-pub(super) async fn to_the_end<T: Send + 'static>(
-    command: impl Future<Output = Result<T, ApiError>> + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::spawn(command).await;
+///
+/// It is decided anew where somebody at another remediator has written the document
+/// meanwhile.
+pub(super) async fn to_the_end<T, F>(
+    command: impl Fn() -> F + Send + 'static,
+) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, ApiError>> + Send + 'static,
+{
+    let attempts = async move {
+        for _ in 1..ATTEMPTS {
+            match command().await {
+                Err(ApiError::Store(StoreError::Conflict { .. })) => {}
+                outcome => return outcome,
+            }
+        }
+        command().await
+    };
+    let done = tokio::spawn(attempts).await;
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 

@@ -57,6 +57,7 @@ pub(super) struct CommandQuery {
 }
 
 /// What a person says of a host.
+#[derive(Clone)]
 pub(super) struct Word {
     pub(super) host: HostName,
     /// The event's.
@@ -70,6 +71,7 @@ pub(super) struct Word {
 }
 
 /// What a person takes back.
+#[derive(Clone)]
 pub(super) struct Withdrawal {
     pub(super) host: HostName,
     /// The event's.
@@ -112,41 +114,43 @@ pub(super) async fn delete(
 
 /// Adds or replaces a manual event. Gives whether it is new, and the host as it is then.
 pub(super) async fn say(app: App, word: Word) -> Result<(bool, HostView), ApiError> {
-    let Word { host, id, state, reason, ttl, author, force } = word;
     refuse_in_dry_run(&app)?;
-    to_the_end(async move {
-        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
-        let time = app.clock.now().wall;
-        let event = ManualEvent { state, reason, author, time, ttl };
-        let mut document = document_for(&app, &desk, &host, state)?;
-        let is_new = !document.manual_events.contains_key(&id);
-        let record = manual::say(&mut document, &id, event).map_err(refused)?;
-        if !force {
-            keep_floor(&app, &desk, &host, &document)?;
-        }
-        carry_out(&app, desk, &host, document, record).await?;
-        Ok((is_new, view_of(&app, &host)?))
-    })
-    .await
+    to_the_end(move || say_once(app.clone(), word.clone())).await
+}
+
+async fn say_once(app: App, word: Word) -> Result<(bool, HostView), ApiError> {
+    let Word { host, id, state, reason, ttl, author, force } = word;
+    let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
+    let time = app.clock.now().wall;
+    let event = ManualEvent { state, reason, author, time, ttl };
+    let mut document = document_for(&app, &desk, &host, state)?;
+    let is_new = !document.manual_events.contains_key(&id);
+    let record = manual::say(&mut document, &id, event).map_err(refused)?;
+    if !force {
+        keep_floor(&app, &desk, &host, &document)?;
+    }
+    carry_out(&app, desk, &host, document, record).await?;
+    Ok((is_new, view_of(&app, &host)?))
 }
 
 /// Takes a manual event back. Gives the host as it is then.
 pub(super) async fn take_back(app: App, withdrawal: Withdrawal) -> Result<HostView, ApiError> {
-    let Withdrawal { host, id, author, force } = withdrawal;
     refuse_in_dry_run(&app)?;
-    to_the_end(async move {
-        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
-        let now = app.clock.now().wall;
-        let document = desk.read().hosts.get(&host).cloned();
-        let mut document = document.ok_or_else(|| unknown(&host, &desk.read().hosts))?;
-        let record = manual::take_back(&mut document, &id, &author, now).map_err(refused)?;
-        if !force {
-            keep_floor(&app, &desk, &host, &document)?;
-        }
-        carry_out(&app, desk, &host, document, record).await?;
-        view_of(&app, &host)
-    })
-    .await
+    to_the_end(move || take_back_once(app.clone(), withdrawal.clone())).await
+}
+
+async fn take_back_once(app: App, withdrawal: Withdrawal) -> Result<HostView, ApiError> {
+    let Withdrawal { host, id, author, force } = withdrawal;
+    let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
+    let now = app.clock.now().wall;
+    let document = desk.read().hosts.get(&host).cloned();
+    let mut document = document.ok_or_else(|| unknown(&host, &desk.read().hosts))?;
+    let record = manual::take_back(&mut document, &id, &author, now).map_err(refused)?;
+    if !force {
+        keep_floor(&app, &desk, &host, &document)?;
+    }
+    carry_out(&app, desk, &host, document, record).await?;
+    view_of(&app, &host)
 }
 
 /// The document to say something of. A host that nobody lists can still be

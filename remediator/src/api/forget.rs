@@ -35,36 +35,37 @@ pub(super) async fn delete(
 /// back in the next round, as a new host, with all that was said of it lost.
 pub(super) async fn forget(app: App, host: HostName, author: String) -> Result<(), ApiError> {
     refuse_in_dry_run(&app)?;
-    to_the_end(async move {
-        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
-        let version = desk.read().version(&host);
-        let listing = desk.read().hosts.get(&host).map(|document| document.listing.state);
-        match listing {
-            None => return Err(unknown(&host, &desk.read().hosts)),
-            Some(ListingState::Unlisted) => {}
-            Some(_) => {
-                return Err(ApiError::Conflict(format!(
-                    "the leading master lists {host}, which would be back at once as a new host: \
-                     stop its agent first, or turn it off; what was said of it is taken back \
-                     event by event"
-                )));
-            }
+    to_the_end(move || forget_once(app.clone(), host.clone(), author.clone())).await
+}
+
+async fn forget_once(app: App, host: HostName, author: String) -> Result<(), ApiError> {
+    let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
+    let version = desk.read().version(&host);
+    let listing = desk.read().hosts.get(&host).map(|document| document.listing.state);
+    match listing {
+        None => return Err(unknown(&host, &desk.read().hosts)),
+        Some(ListingState::Unlisted) => {}
+        Some(_) => {
+            return Err(ApiError::Conflict(format!(
+                "the leading master lists {host}, which would be back at once as a new host: \
+                 stop its agent first, or turn it off; what was said of it is taken back \
+                 event by event"
+            )));
         }
-        let batch = Batch { removed: vec![&host], ..Batch::default() };
-        desk.commit(&batch, Writer::Person).await.map_err(ApiError::Store)?;
-        drop(desk);
-        info!(%host, by = author, "Forgot a host");
-        let record = Record {
-            time: app.clock.now().wall,
-            what: What::Retired,
-            by: author,
-            rule: None,
-            reason: "a person's command".into(),
-            evidence: None,
-            version: None,
-        };
-        put_on_record(&app, Entry::of_host(&host, &record, version)).await;
-        Ok(())
-    })
-    .await
+    }
+    let batch = Batch { removed: vec![&host], ..Batch::default() };
+    desk.commit(&batch, Writer::Person).await.map_err(ApiError::Store)?;
+    drop(desk);
+    info!(%host, by = author, "Forgot a host");
+    let record = Record {
+        time: app.clock.now().wall,
+        what: What::Retired,
+        by: author,
+        rule: None,
+        reason: "a person's command".into(),
+        evidence: None,
+        version: None,
+    };
+    put_on_record(&app, Entry::of_host(&host, &record, version)).await;
+    Ok(())
 }

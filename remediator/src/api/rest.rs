@@ -49,7 +49,7 @@ pub(super) async fn pause(
     let (all, by) = (request.all, author);
     let pause = Pause { all, since, until: later(since, ttl), by, reason };
     let details = json!({"what": "pause", "pause": pause});
-    change(app, details, move |automation, _| automation.pause = Some(pause)).await
+    change(app, details, move |automation, _| automation.pause = Some(pause.clone())).await
 }
 
 /// Lets automation go on, whatever made it rest.
@@ -65,24 +65,29 @@ pub(super) async fn resume(
 async fn change(
     app: App,
     details: serde_json::Value,
-    edit: impl FnOnce(&mut Automation, &BTreeMap<HostName, HostDocument>) + Send + 'static,
+    edit: impl Fn(&mut Automation, &BTreeMap<HostName, HostDocument>) + Clone + Send + Sync + 'static,
 ) -> Result<Json<Status>, ApiError> {
     refuse_in_dry_run(&app)?;
-    to_the_end(async move {
-        let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
-        let automation = {
-            let documents = desk.read();
-            let mut automation = documents.automation.clone();
-            edit(&mut automation, &documents.hosts);
-            automation
-        };
-        let batch = Batch { automation: Some(&automation), ..Batch::default() };
-        desk.commit(&batch, Writer::Person).await.map_err(ApiError::Store)?;
-        drop(desk);
-        info!(command = details.to_string(), "A person's command");
-        let entry = Entry::new(app.clock.now().wall, "automation", details);
-        put_on_record(&app, entry).await;
-        Ok(Json(status(&app)))
-    })
-    .await
+    to_the_end(move || change_once(app.clone(), details.clone(), edit.clone())).await
+}
+
+async fn change_once(
+    app: App,
+    details: serde_json::Value,
+    edit: impl Fn(&mut Automation, &BTreeMap<HostName, HostDocument>),
+) -> Result<Json<Status>, ApiError> {
+    let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
+    let automation = {
+        let documents = desk.read();
+        let mut automation = documents.automation.clone();
+        edit(&mut automation, &documents.hosts);
+        automation
+    };
+    let batch = Batch { automation: Some(&automation), ..Batch::default() };
+    desk.commit(&batch, Writer::Person).await.map_err(ApiError::Store)?;
+    drop(desk);
+    info!(command = details.to_string(), "A person's command");
+    let entry = Entry::new(app.clock.now().wall, "automation", details);
+    put_on_record(&app, entry).await;
+    Ok(Json(status(&app)))
 }

@@ -235,3 +235,50 @@ async fn a_start_while_zookeeper_is_away_waits_and_touches_nothing_needs_zookeep
     one.lists(&["h1.lab", "h2.lab"]).await;
     shared.run.succeed();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_twenty_who_speak_of_one_host_at_once_none_is_lost_needs_zookeeper() {
+    let shared = Shared::new("several-writers").await;
+    let all = shared.start_all().await;
+    let speak = |at: usize| {
+        let remediator = &all[at % all.len()].remediator;
+        let said = json!({"state": "on", "reason": format!("writer {at}")});
+        async move { remediator.put(&format!("/api/v1/hosts/h1.lab/events/e{at}"), &said).await }
+    };
+    let answers = futures::future::join_all((0..20).map(speak)).await;
+    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:?}");
+    for one in &all {
+        eventually(async || {
+            let host = one.remediator.host("h1.lab").await;
+            let events = host["events"].as_array().unwrap().len();
+            if events == 20 { Ok(()) } else { Err(format!("{events} events")) }
+        })
+        .await;
+    }
+    shared.run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_to_a_follower_has_the_leader_look_needs_zookeeper() {
+    let shared = Shared::new("several-wake").await;
+    let [first, second, _third] = shared.start_all().await;
+    // It would otherwise look after a minute.
+    let config = shared.world.path(NAMES[0]).join("remediator.yml");
+    let text = fs::read_to_string(&config).unwrap();
+    let slow = text.replace("reconcile_interval: 100ms", "reconcile_interval: 1m");
+    assert_ne!(slow, text);
+    fs::write(&config, slow).unwrap();
+    assert_eq!(first.remediator.post("/-/reload", "").await.status, 200);
+    first.remediator.rounds(1).await;
+    shared.world.fire(&check_failed("h1.lab"));
+    let before = first.remediator.status().await["last_round"].clone();
+    let delivery = json!({"version": "4", "status": "firing", "alerts": []});
+    let answer = second.remediator.post("/webhook", delivery.to_string()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    eventually(async || {
+        let round = first.remediator.status().await["last_round"].clone();
+        if round == before { Err(format!("still {round}")) } else { Ok(()) }
+    })
+    .await;
+    shared.run.succeed();
+}
