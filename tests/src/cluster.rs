@@ -1,5 +1,5 @@
-//! A whole Mesos cluster: ZooKeeper, three masters that read one whitelist file,
-//! four agents in four racks, and a framework with a task on every host.
+//! A whole Mesos cluster: ZooKeeper, three masters that read one whitelist file or
+//! each its own, four agents in four racks, and a framework with a task on every host.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,11 +47,12 @@ pub struct Cluster {
     pub framework: Framework,
     /// `node1.lab` to `node4.lab`, in the racks `a` to `d`.
     pub agents: Vec<Agent>,
-    /// Three, on one whitelist.
+    /// Three.
     pub masters: Vec<Master>,
     /// Where the masters elect their leader.
     pub zookeeper: ZooKeeper,
-    whitelist: PathBuf,
+    /// Of the masters, in their order.
+    whitelists: Vec<PathBuf>,
 }
 
 impl Cluster {
@@ -60,20 +61,41 @@ impl Cluster {
     ///
     /// The whitelist file exists and lists every host: a master that finds no
     /// file accepts every host until there is one.
-    pub fn start(run: &Arc<Run>, mut progress: impl FnMut(&str)) -> Result<Self> {
+    pub fn start(run: &Arc<Run>, progress: impl FnMut(&str)) -> Result<Self> {
         let whitelist = run.peer_folder("whitelist")?.join("hosts");
+        Self::start_on(run, vec![whitelist; usize::from(MASTERS)], progress)
+    }
+
+    /// The same, with a whitelist file for each master, as if they were on machines of
+    /// their own.
+    pub fn start_apart(run: &Arc<Run>, progress: impl FnMut(&str)) -> Result<Self> {
+        let folder = run.peer_folder("whitelist")?;
+        let whitelists = (1..=MASTERS).map(|number| folder.join(format!("hosts-{number}")));
+        Self::start_on(run, whitelists.collect(), progress)
+    }
+
+    fn start_on(
+        run: &Arc<Run>,
+        whitelists: Vec<PathBuf>,
+        mut progress: impl FnMut(&str),
+    ) -> Result<Self> {
         let names: Vec<String> = (1..=AGENTS).map(|n| format!("node{n}.lab")).collect();
-        write_whitelist(&whitelist, &names)?;
+        for whitelist in &whitelists {
+            write_whitelist(whitelist, &names)?;
+        }
 
         let zookeeper = ZooKeeper::start(run)?;
         progress(&format!("ZooKeeper answers at {}", zookeeper.address()));
 
         let url = zookeeper.mesos_url();
         let flags = MASTER_FLAGS.map(str::to_owned);
-        let options =
-            MasterOptions { zookeeper: &url, quorum: QUORUM, whitelist: &whitelist, flags: &flags };
+        let start_master = |(number, whitelist): (u8, &PathBuf)| {
+            let options =
+                MasterOptions { zookeeper: &url, quorum: QUORUM, whitelist, flags: &flags };
+            Master::start(run, number, &options)
+        };
         let masters: Vec<Master> =
-            (1..=MASTERS).map(|n| Master::start(run, n, &options)).collect::<Result<_>>()?;
+            (1..=MASTERS).zip(&whitelists).map(start_master).collect::<Result<_>>()?;
         let agents: Vec<Agent> = (1..=AGENTS)
             .zip(&names)
             .map(|(number, name)| start_agent(run, &url, number, name))
@@ -83,7 +105,7 @@ impl Cluster {
 
         let addresses: Vec<String> = masters.iter().map(Master::address).collect();
         let framework = Framework::start(run, "lab", &addresses, &["--checkpoint"])?;
-        let cluster = Self { framework, agents, masters, zookeeper, whitelist };
+        let cluster = Self { framework, agents, masters, zookeeper, whitelists };
         cluster.wait_offered(&cluster.hosts(), OFFERS_WITHIN)?;
         progress(&format!("the framework is offered all {AGENTS} hosts"));
         cluster.start_tasks()?;
@@ -106,15 +128,20 @@ impl Cluster {
         self.agents.iter().map(|agent| agent.hostname().to_owned()).collect()
     }
 
-    /// The file that all masters read.
+    /// The file that the first master reads, and all others if they share one.
     pub fn whitelist(&self) -> &Path {
-        &self.whitelist
+        &self.whitelists[0]
+    }
+
+    /// Every file that masters read, each once.
+    pub fn whitelists(&self) -> &[PathBuf] {
+        if self.whitelists[0] == self.whitelists[1] { &self.whitelists[..1] } else { &self.whitelists }
     }
 
     /// Puts exactly `hosts` into the whitelist, whole or not at all. For tests
     /// without a remediator, which otherwise is the only writer.
     pub fn write_whitelist(&self, hosts: &[String]) -> Result<()> {
-        write_whitelist(&self.whitelist, hosts)
+        write_whitelist(self.whitelist(), hosts)
     }
 
     /// Waits until each of `hosts` is offered anew, counted from now.
@@ -154,7 +181,7 @@ impl Cluster {
     pub fn expect_not_offered(&self, host: &str, during: Duration) -> Result<()> {
         let before = self.framework.offers_of(host)?;
         let listed: Vec<String> =
-            whitelist(&self.whitelist)?.into_iter().filter(|name| name != host).collect();
+            whitelist(self.whitelist())?.into_iter().filter(|name| name != host).collect();
         self.wait_offered(&listed, OFFERS_WITHIN)?;
         holds_for(&format!("the absence of offers of {host}"), during, || -> Result<()> {
             let now = self.framework.offers_of(host)?;

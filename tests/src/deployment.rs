@@ -1,7 +1,7 @@
 //! All of Satellite, running beside a cluster as on a true one: an exporter on
 //! every node, Prometheus with the shipped rules, Alertmanager, the remediator.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,12 @@ use crate::cluster::Cluster;
 use crate::prometheus::Prometheus;
 use crate::run::Run;
 use crate::satellite::Daemon;
-use crate::shipped::{self, Addresses};
+use crate::shipped::{self, Addresses, Store};
 use crate::wait::wait_for;
+use crate::way::Way;
 use crate::{address, http};
 
-/// The last octet of the remediator's address.
+/// The last octet of the first remediator's address.
 const REMEDIATOR_HOST: u8 = 33;
 
 /// Discovery, a scrape, a rule evaluation, a warm Alertmanager, a first round:
@@ -35,8 +36,10 @@ const JOURNAL_LIMIT: usize = 1000;
 /// Everything of Satellite that runs, and what it runs on.
 #[derive(Debug)]
 pub struct Deployment {
-    /// The remediator.
-    pub remediator: Daemon,
+    /// One, or one for each whitelist of the masters'.
+    pub remediators: Vec<Daemon>,
+    /// By which each of several remediators reaches ZooKeeper; none of a single one.
+    pub ways: Vec<Way>,
     /// Prometheus, with the shipped rules sped up.
     pub prometheus: Prometheus,
     /// One Alertmanager.
@@ -65,7 +68,10 @@ impl Deployment {
             masters: cluster.masters.iter().map(crate::mesos::Master::url).collect(),
             prometheus: Prometheus::free_address(run)?,
             alertmanager: Alertmanager::free_address(run)?,
-            remediator: format!("{}:{}", run.ip(REMEDIATOR_HOST), run.free_port(REMEDIATOR_HOST)?),
+            remediators: (REMEDIATOR_HOST..)
+                .zip(cluster.whitelists())
+                .map(|(host, _)| Ok(format!("{}:{}", run.ip(host), run.free_port(host)?)))
+                .collect::<Result<_>>()?,
             exporter_port,
         };
         let alertmanager = Alertmanager::start(
@@ -83,10 +89,13 @@ impl Deployment {
             &prometheus_flags(),
         )?;
         progress(&format!("Prometheus at {}", prometheus.url()));
-        let remediator = start_remediator(run, cluster, &addresses)?;
-        progress(&format!("remediator at {}", remediator.url()));
+        let (remediators, ways) = start_remediators(run, cluster, &addresses)?;
+        for remediator in &remediators {
+            progress(&format!("remediator at {}", remediator.url()));
+        }
 
-        let deployment = Self { remediator, prometheus, alertmanager, exporters, sickness };
+        let deployment =
+            Self { remediators, ways, prometheus, alertmanager, exporters, sickness };
         deployment.wait_scraped()?;
         progress("Prometheus found every exporter through the remediator and scrapes it");
         deployment.wait_ready()?;
@@ -106,11 +115,14 @@ impl Deployment {
         })
     }
 
-    /// Waits until the remediator is ready, which means that no source is blind.
+    /// Waits until each remediator is ready, which means that no source is blind.
     pub fn wait_ready(&self) -> Result<()> {
-        wait_for("the remediator to be ready", READY_WITHIN, || {
-            http::get_text(&format!("{}/-/ready", self.remediator.url())).map(drop)
-        })
+        for remediator in &self.remediators {
+            wait_for("the remediator to be ready", READY_WITHIN, || {
+                http::get_text(&format!("{}/-/ready", remediator.url())).map(drop)
+            })?;
+        }
+        Ok(())
     }
 
     /// The file whose presence makes the check of `host` fail.
@@ -143,9 +155,9 @@ impl Deployment {
         Ok(sample.value > 0.0)
     }
 
-    /// An answer of the remediator's API: `path` begins after `/api/v1/`.
+    /// An answer of the first remediator's API: `path` begins after `/api/v1/`.
     pub fn api(&self, path: &str) -> Result<Value> {
-        http::get(&format!("{}/api/v1/{path}", self.remediator.url()))
+        http::get(&format!("{}/api/v1/{path}", self.remediators[0].url()))
     }
 
     /// The journal's records from `since` on, newest first.
@@ -255,11 +267,33 @@ fn start_exporters(
     Ok((exporters, port))
 }
 
-fn start_remediator(run: &Arc<Run>, cluster: &Cluster, addresses: &Addresses) -> Result<Daemon> {
-    let folder = run.peer_folder("remediator")?;
-    let config = shipped::remediator(addresses, &folder.join("state"), cluster.whitelist())?;
-    let file = folder.join("remediator.yml");
-    std::fs::write(&file, config).context("write remediator.yml")?;
-    let arguments = [format!("--config.file={}", file.display())];
-    Daemon::start(run, "remediator", "satellite-remediator", &arguments)
+/// One with a store of its own, or several on the cluster's ZooKeeper.
+fn start_remediators(
+    run: &Arc<Run>,
+    cluster: &Cluster,
+    addresses: &Addresses,
+) -> Result<(Vec<Daemon>, Vec<Way>)> {
+    let (mut remediators, mut ways) = (Vec::new(), Vec::new());
+    let is_alone = cluster.whitelists().len() == 1;
+    for (index, whitelist) in cluster.whitelists().iter().enumerate() {
+        let name =
+            if is_alone { "remediator".to_owned() } else { format!("remediator{}", index + 1) };
+        let folder = run.peer_folder(&name)?;
+        let state = folder.join("state");
+        let config = if is_alone {
+            shipped::remediator(addresses, index, Store::Embedded(&state), whitelist)?
+        } else {
+            let from = addresses.remediators[index].parse::<SocketAddrV4>();
+            let way = Way::to(cluster.zookeeper.address(), *from.context("its address")?.ip())?;
+            let store = Store::ZooKeeper(way.address(), &state);
+            let config = shipped::remediator(addresses, index, store, whitelist)?;
+            ways.push(way);
+            config
+        };
+        let file = folder.join("remediator.yml");
+        std::fs::write(&file, config).context("write remediator.yml")?;
+        let arguments = [format!("--config.file={}", file.display())];
+        remediators.push(Daemon::start(run, &name, "satellite-remediator", &arguments)?);
+    }
+    Ok((remediators, ways))
 }

@@ -42,8 +42,8 @@ pub struct Addresses {
     pub prometheus: String,
     /// Of Alertmanager, `IP:PORT`.
     pub alertmanager: String,
-    /// Of the remediator, `IP:PORT`.
-    pub remediator: String,
+    /// Of the remediators, `IP:PORT` each.
+    pub remediators: Vec<String>,
     /// The port of every exporter.
     pub exporter_port: u16,
 }
@@ -74,12 +74,14 @@ pub fn prometheus(addresses: &Addresses) -> Result<String> {
     let alertmanager = ["alerting", "alertmanagers", "0", "static_configs", "0", "targets", "0"];
     file.set(&alertmanager, addresses.alertmanager.as_str())?;
     let exporters = job(file.at(&["scrape_configs"])?, "satellite-exporter")?;
-    let discovery = &["scrape_configs", &exporters, "http_sd_configs", "0"];
-    file.set_in(discovery, "url", format!("http://{}/sd/exporters", addresses.remediator))?;
-    file.set_in(discovery, "refresh_interval", INTERVAL)?;
+    let discovery = ["scrape_configs", &exporters, "http_sd_configs"];
+    file.set_in(&[&discovery[..], &["0"]].concat(), "refresh_interval", INTERVAL)?;
+    for_each(file.at(&discovery)?, &addresses.remediators, |entry, remediator| {
+        entry["url"] = format!("http://{remediator}/sd/exporters").into();
+    })?;
     let remediator = job(file.at(&["scrape_configs"])?, "satellite-remediator")?;
-    let target = ["scrape_configs", &remediator, "static_configs", "0", "targets", "0"];
-    file.set(&target, addresses.remediator.as_str())?;
+    let targets = ["scrape_configs", &remediator, "static_configs", "0", "targets"];
+    file.set(&targets, addresses.remediators.clone())?;
     file.text()
 }
 
@@ -97,20 +99,48 @@ pub fn alertmanager(addresses: &Addresses) -> Result<String> {
         .position(|receiver| receiver["name"] == "satellite-remediator")
         .context("alertmanager.yml has a receiver satellite-remediator")?
         .to_string();
-    let url = ["receivers", &receiver, "webhook_configs", "0", "url"];
-    file.set(&url, format!("http://{}/webhook", addresses.remediator))?;
+    let webhooks = file.at(&["receivers", &receiver, "webhook_configs"])?;
+    for_each(webhooks, &addresses.remediators, |entry, remediator| {
+        entry["url"] = format!("http://{remediator}/webhook").into();
+    })?;
     file.text()
 }
 
-/// `remediator.yml`, with its store in `state` and the whitelist that the
-/// masters read. One host may be off at a time.
-pub fn remediator(addresses: &Addresses, state: &Path, whitelist: &Path) -> Result<String> {
+/// Where a remediator keeps its documents, and its journal.
+#[derive(Debug, Clone, Copy)]
+pub enum Store<'a> {
+    /// Here, with its journal.
+    Embedded(&'a Path),
+    /// At this server, its journal here.
+    ZooKeeper(&'a str, &'a Path),
+}
+
+/// `remediator.yml` of the remediator at this place in the list, with its store and the
+/// whitelist that its masters read. One host may be off at a time.
+pub fn remediator(
+    addresses: &Addresses,
+    index: usize,
+    store: Store<'_>,
+    whitelist: &Path,
+) -> Result<String> {
     let mut file = File::open("remediator.yml")?;
-    file.set(&["listen"], addresses.remediator.as_str())?;
+    file.set(&["listen"], addresses.remediators[index].as_str())?;
     file.set(&["cluster"], "lab")?;
-    file.set(&["store", "embedded", "path"], state.display().to_string())?;
     // All three masters read this machine's one file.
     file.set(&["store", "embedded", "single_writer"], true)?;
+    match store {
+        Store::Embedded(path) => {
+            file.set(&["store", "embedded", "path"], path.display().to_string())?;
+        }
+        Store::ZooKeeper(server, path) => {
+            let text = format!(
+                "zookeeper: {{ servers: [\"{server}\"], session_timeout: 5s, journal_path: {} }}",
+                path.display()
+            );
+            let store: Value = serde_yaml::from_str(&text).context("write the store")?;
+            file.set(&["store"], store)?;
+        }
+    }
     file.set(&["mesos", "masters"], addresses.masters.clone())?;
     file.set(&["alertmanagers", "0"], format!("http://{}", addresses.alertmanager))?;
     file.set(&["prometheus", "0"], format!("http://{}", addresses.prometheus))?;
@@ -133,6 +163,18 @@ pub fn remediator(addresses: &Addresses, state: &Path, whitelist: &Path) -> Resu
     file.set(&["policy", "storm", "within"], STORM_WITHIN)?;
     file.set(&["policy", "storm", "calm"], STORM_CALM)?;
     file.text()
+}
+
+/// Makes a list of one entry one of an entry for each of `these`.
+fn for_each(list: &mut Value, these: &[String], set: impl Fn(&mut Value, &str)) -> Result<()> {
+    let first = list.get(0).context("the list has an entry")?.clone();
+    let entry = |one: &String| {
+        let mut entry = first.clone();
+        set(&mut entry, one);
+        entry
+    };
+    *list = Value::Sequence(these.iter().map(entry).collect());
+    Ok(())
 }
 
 /// The place of a scrape job in the list, as a step of a path.
@@ -199,7 +241,7 @@ mod tests {
             masters: vec!["http://127.64.0.1:5050".to_owned(), "http://127.64.0.2:5050".to_owned()],
             prometheus: "127.64.0.31:9090".to_owned(),
             alertmanager: "127.64.0.32:9093".to_owned(),
-            remediator: "127.64.0.33:5001".to_owned(),
+            remediators: vec!["127.64.0.33:5001".to_owned()],
             exporter_port: 9105,
         }
     }
@@ -209,7 +251,8 @@ mod tests {
         let files = [
             prometheus(&addresses()).unwrap(),
             alertmanager(&addresses()).unwrap(),
-            remediator(&addresses(), Path::new("/state"), Path::new("/whitelist")).unwrap(),
+            remediator(&addresses(), 0, Store::Embedded(Path::new("/state")), Path::new("/whitelist"))
+                .unwrap(),
         ];
         for file in files {
             assert!(!file.contains("127.0.0.1") && !file.contains("/var/lib"), "{file}");

@@ -223,7 +223,7 @@ impl Stage<'_> {
                 agent.hostname()
             ));
         }
-        let remediator = self.deployment.remediator.url();
+        let remediator = self.deployment.remediators[0].url();
         screen.detail(&format!("Prometheus     {}", self.deployment.prometheus.url()));
         screen.detail(&format!("Alertmanager   {}", self.deployment.alertmanager.url()));
         screen.detail(&format!("remediator     {remediator}"));

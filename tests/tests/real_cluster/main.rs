@@ -1,23 +1,15 @@
 //! End-to-end tests on one shared real cluster.
 //!
-//! Bringing a cluster up takes longer than most of what is tested on it, so one
-//! is started for all cases, and they run one after another in the order below.
-//! Each leaves everything as it found it. A case that fails may not have: then
-//! the cases after it are not run, and fail saying so.
-//!
 //! `cargo test --workspace --test real_cluster -- NAME` runs the cases whose
 //! names contain NAME. With `KEEP_LOGS=1` the run's folder stays in any case.
 //! With `SATELLITE_LONG_CASES=1` it runs the long cases instead, on a cluster of
 //! their own.
 
-#![expect(clippy::print_stdout, reason = "it is the report of the tests")]
-
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use libtest_mimic::{Arguments, Trial};
+use anyhow::{Context, Result};
+use satellite_tests::cases::{self, Case};
 use satellite_tests::cluster::Cluster;
 use satellite_tests::deployment::Deployment;
 use satellite_tests::layout;
@@ -30,10 +22,8 @@ mod remediation;
 mod rounds;
 mod series;
 
-type Case = fn(&mut Lab) -> Result<()>;
-
 /// In this order: the first need no Satellite, so it is not running yet.
-const CASES: &[(&str, Case)] = &[
+const CASES: &[Case<Lab>] = &[
     ("mesos_offers_no_host_that_is_not_in_the_whitelist", mesos::whitelist),
     ("a_new_leading_master_keeps_to_the_same_whitelist", mesos::failover),
     ("a_mesos_that_wants_credentials_is_asked_with_them", access::credentials),
@@ -58,7 +48,7 @@ const CASES: &[(&str, Case)] = &[
 const LONG: &str = "SATELLITE_LONG_CASES";
 
 /// These take minutes; `make test-all` runs them.
-const LONG_CASES: &[(&str, Case)] = &[(
+const LONG_CASES: &[Case<Lab>] = &[(
     "a_prometheus_killed_20_times_gives_no_sick_host_back",
     remediation::prometheus_killed_again_and_again,
 )];
@@ -73,12 +63,6 @@ struct Lab {
 }
 
 impl Lab {
-    fn start() -> Result<Self> {
-        let run = Run::start("real-cluster")?;
-        let cluster = Cluster::start(&run, |_| ())?;
-        Ok(Self { deployment: None, cluster, run })
-    }
-
     /// Satellite, started beside the cluster by the first case that asks for it.
     fn satellite(&mut self) -> Result<&mut Deployment> {
         if self.deployment.is_none() {
@@ -89,66 +73,18 @@ impl Lab {
     }
 }
 
-/// Everything that happened so far.
-#[derive(Debug, Default)]
-struct Progress {
-    lab: Option<Lab>,
-    failed: Option<&'static str>,
-    times: Vec<(&'static str, Duration)>,
+impl cases::Lab for Lab {
+    fn start() -> Result<Self> {
+        let run = Run::start("real-cluster")?;
+        let cluster = Cluster::start(&run, |_| ())?;
+        Ok(Self { deployment: None, cluster, run })
+    }
+
+    fn succeed(&self) {
+        self.run.succeed();
+    }
 }
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1); // one cluster
-    let progress = Arc::new(Mutex::new(Progress::default()));
-    let cases = match std::env::var_os(LONG) {
-        None => CASES,
-        Some(_) => LONG_CASES,
-    };
-    let trials = cases
-        .iter()
-        .map(|(name, case)| {
-            let progress = Arc::clone(&progress);
-            Trial::test(*name, move || {
-                run_case(&mut lock(&progress), name, *case)
-                    .map_err(|error| format!("{error:#}").into())
-            })
-        })
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    let mut progress = lock(&progress);
-    for (name, took) in &progress.times {
-        println!("{:7.1} s  {name}", took.as_secs_f64());
-    }
-    if let Some(lab) = &progress.lab
-        && !conclusion.has_failed()
-        && std::env::var_os("KEEP_LOGS").is_none()
-    {
-        lab.run.succeed();
-    }
-    progress.lab = None;
-    conclusion.exit_code()
-}
-
-fn run_case(progress: &mut Progress, name: &'static str, case: Case) -> Result<()> {
-    if let Some(failed) = progress.failed {
-        bail!("not run: {failed} failed before and may have left the cluster changed");
-    }
-    // Set first, so that it also holds after a panic.
-    progress.failed = Some(name);
-    if progress.lab.is_none() {
-        let start = Instant::now();
-        progress.lab = Some(Lab::start()?);
-        progress.times.push(("(to bring the cluster up)", start.elapsed()));
-    }
-    let start = Instant::now();
-    case(progress.lab.as_mut().context("it was just started")?)?;
-    progress.times.push((name, start.elapsed()));
-    progress.failed = None;
-    Ok(())
-}
-
-/// A case that panicked has said so by failing; what it left is still to be read.
-fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
-    progress.lock().unwrap_or_else(PoisonError::into_inner)
+    cases::run(if std::env::var_os(LONG).is_none() { CASES } else { LONG_CASES })
 }

@@ -72,8 +72,8 @@ pub(crate) fn killed(lab: &mut Lab) -> Result<()> {
     let file = std::fs::read(cluster.whitelist()).context("read the whitelist")?;
     let before = deployment.host(&patient)?;
 
-    deployment.remediator.process.kill()?;
-    deployment.remediator.restart()?;
+    deployment.remediators[0].process.kill()?;
+    deployment.remediators[0].restart()?;
     deployment.wait_ready()?;
     holds_for("the same verdict and the same file", LONG_ENOUGH, || -> Result<()> {
         let now = deployment.host(&patient)?;
@@ -153,7 +153,7 @@ pub(crate) fn prometheus_killed_again_and_again(lab: &mut Lab) -> Result<()> {
 pub(crate) fn overruled(lab: &mut Lab) -> Result<()> {
     lab.satellite()?;
     let Parts { cluster, deployment, patient, .. } = parts(lab)?;
-    let url = deployment.remediator.url();
+    let url = deployment.remediators[0].url();
     let listed = |host: &str| -> Result<bool> {
         Ok(whitelist(cluster.whitelist())?.iter().any(|listed| listed == host))
     };
@@ -196,9 +196,9 @@ pub(crate) fn blind(lab: &mut Lab) -> Result<()> {
         };
         frozen.signal(Signal::STOP)?;
         let named = wait_for(&format!("the remediator to miss {source}"), BLIND_WITHIN, || {
-            let ready = deployment.remediator.get("/-/ready")?;
+            let ready = deployment.remediators[0].get("/-/ready")?;
             ensure!(ready.status == 503 && ready.body.contains(source), "{ready:?}");
-            let metrics = deployment.remediator.get("/metrics")?.body;
+            let metrics = deployment.remediators[0].get("/metrics")?.body;
             let series =
                 |line: &&str| line.starts_with("satellite_source_blind{") && line.contains(source);
             let blind = metrics.lines().find(series).context("the metric does not name it")?;

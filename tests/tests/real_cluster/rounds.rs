@@ -61,7 +61,7 @@ pub(crate) fn one_listing(lab: &mut Lab) -> Result<()> {
     })?;
     for _ in 0..DELIVERIES {
         let nothing = json!({"version": "4", "alerts": []});
-        http::post(&format!("{}/webhook", deployment.remediator.url()), &nothing)?;
+        http::post(&format!("{}/webhook", deployment.remediators[0].url()), &nothing)?;
     }
     next_round(deployment, &last_round(deployment)?)?;
     // In the middle of a round, some masters have been asked and some have not. What
