@@ -1,4 +1,5 @@
-//! Writes the whitelist file. Nothing else does.
+//! Writes the whitelist file. Nothing else does, but `satctl guard-whitelist` where there
+//! is none.
 //!
 //! The file is an output of the documents. It is replaced in one step (a new
 //! file beside it, `fsync`, `rename`, `fsync` of the folder), so that Mesos,
@@ -14,7 +15,11 @@ use std::{
 
 use jiff::Timestamp;
 use satellite_config::Config;
-use satellite_core::{HostName, Policy, facts::FoundFile, whitelist};
+use satellite_core::{
+    HostName, Policy,
+    facts::FoundFile,
+    whitelist::{self, MAX_FILE_BYTES},
+};
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -29,8 +34,6 @@ use crate::{
     ledger::Ledger,
 };
 
-/// A list of a million hosts of 60 characters would fit.
-const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// How many hosts a log line names.
 const MAX_SHOWN: usize = 20;
 /// Mesos may run as another user and must be able to read.

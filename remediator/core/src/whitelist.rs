@@ -20,6 +20,9 @@ use crate::{
 /// missing one lets every host in.
 pub const PLACEHOLDER: &str = "bootstrap.invalid";
 
+/// A larger file is no list: one of a million hosts of 60 characters would fit.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
 /// The list that should be in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merge {

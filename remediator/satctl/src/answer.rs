@@ -2,6 +2,7 @@
 //! left alone: a newer remediator may say more.
 
 use jiff::Timestamp;
+use satellite_core::HostName;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -9,6 +10,18 @@ use serde_json::Value;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Hosts {
     pub(crate) hosts: Vec<Host>,
+}
+
+/// `GET /api/v1/hosts` again, where nothing but the names is wanted.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HostNames {
+    pub(crate) hosts: Vec<NamedHost>,
+}
+
+/// A host's name.
+#[derive(Debug, Deserialize)]
+pub(crate) struct NamedHost {
+    pub(crate) host: HostName,
 }
 
 /// One host.
@@ -187,6 +200,9 @@ pub(crate) struct Unmatched {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Whitelist {
     pub(crate) file: String,
+    /// SHA-256 of its content, in hex; empty before the first merge.
+    #[serde(default)]
+    pub(crate) hash: String,
     pub(crate) hosts: usize,
     pub(crate) merged_at: Option<Timestamp>,
     #[serde(default)]

@@ -150,6 +150,35 @@ Examples:
         /// The file
         file: PathBuf,
     },
+
+    /// See that a whitelist is there before a Mesos master starts
+    ///
+    /// For ExecStartPre= of mesos-master, which without the file makes offers to every agent, and
+    /// with an empty one to none. A file that lists hosts is left as it is, and nobody is asked.
+    /// One that is missing, or says `bootstrap.invalid` alone, is written with the remediator's
+    /// list. One that is empty or no list is for a person to judge: exit code 1.
+    #[command(after_help = "\
+Examples:
+  satctl guard-whitelist /var/lib/satellite/whitelist
+  satctl --url https://remediator.example.com:5001 guard-whitelist /etc/mesos/whitelist --bootstrap")]
+    GuardWhitelist(Guard),
+}
+
+/// What is to be guarded, and how far that may go.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Guard {
+    /// The file of the master's --whitelist
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Where there is no list to be had, write one of nobody, so that the master starts and makes
+    /// no offers until the remediator has written its list
+    #[arg(long)]
+    pub(crate) bootstrap: bool,
+
+    /// How long to wait for the remediator's list
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) wait: Duration,
 }
 
 /// What the remediator is asked.

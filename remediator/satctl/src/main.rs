@@ -4,7 +4,9 @@
 //! has no way to the store or the whitelist but that API, so that what is done here passes the same
 //! checks and lands in the same journal as everything else.
 //!
-//! `check-config` alone asks nobody: it reads a file as the remediator would.
+//! Two commands are not like this. `check-config` asks nobody: it reads a file as the remediator
+//! would. `guard-whitelist` writes a whitelist, but only where there is none, and only what the
+//! remediator says is in its own.
 //!
 //! Exit code 0: done. 1: not done, one line on stderr says why. 64: the command line is wrong, or
 //! the configuration that was to be checked.
@@ -13,6 +15,7 @@ mod answer;
 mod api;
 mod args;
 mod commands;
+mod guard;
 mod output;
 mod text;
 
@@ -42,17 +45,20 @@ async fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    let done = match args.command {
+    let Args { url, access, json, timeout, command } = args;
+    let connect = || {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .expect("nothing before main installs a provider");
+        Api::new(url, &access, commands::login_name(), timeout)
+    };
+    let done = match command {
         Command::CheckConfig { file } => return check_config(&file),
-        Command::Ask(request) => {
-            rustls::crypto::ring::default_provider()
-                .install_default()
-                .expect("nothing before main installs a provider");
-            match Api::new(args.url, &args.access, commands::login_name(), args.timeout) {
-                Ok(api) => commands::ask(&api, request, args.json).await,
-                Err(error) => Err(error.into()),
-            }
-        }
+        Command::GuardWhitelist(order) => guard::guard(&order, connect).await,
+        Command::Ask(request) => match connect() {
+            Ok(api) => commands::ask(&api, request, json).await,
+            Err(error) => Err(error.into()),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

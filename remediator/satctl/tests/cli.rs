@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "cli/guard.rs"]
+mod guard;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
@@ -605,6 +608,8 @@ fn a_wrong_command_line_is_exit_64_and_asks_nothing() {
         (&["journal", "--since", "yesterday"], "duration"),
         (&["status", "--url", "ftp://h"], "such as http://"),
         (&["status", "--url", "h:5001"], "such as http://"),
+        (&["guard-whitelist"], "FILE"),
+        (&["guard-whitelist", "/nowhere", "--wait", "0s"], "1s or more"),
         (&["frobnicate"], "frobnicate"),
         (&[], "Usage"),
     ] {

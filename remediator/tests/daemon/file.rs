@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     fake::Mood,
@@ -244,4 +245,33 @@ async fn a_list_of_nobody_is_the_placeholder_and_never_empty() {
     }
     world.wait_for_whitelist(&["bootstrap.invalid"]).await;
     remediator.wait_for_metric("satellite_whitelist_hosts", 0.0).await;
+}
+
+/// `satctl guard-whitelist` rests on this.
+#[tokio::test]
+async fn the_hosts_that_are_on_and_those_that_are_kept_are_the_file_and_have_its_hash() {
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    world.wait_for_whitelist(&HOSTS).await;
+    // The file cannot follow until the floor has been raised.
+    let beside = world.path(".whitelist.satellite");
+    fs::create_dir(&beside).unwrap();
+    world.fire(&check_failed("h1.lab"));
+    remediator.wait_for_host("h1.lab", "off").await;
+    world.configure(|config| config.replace("min_hosts: 1", "min_hosts: 4"));
+    assert_eq!(remediator.post("/-/reload", "").await.status, 200);
+    fs::remove_dir(&beside).unwrap();
+    remediator.wait_for_metric("satellite_whitelist_kept_hosts", 1.0).await;
+    remediator.ready().await;
+
+    let whitelist = remediator.status().await["whitelist"].clone();
+    assert_eq!(whitelist["kept"], json!(["h1.lab"]), "{whitelist}");
+    let on = remediator.get("/api/v1/hosts?state=on").await.json();
+    let on = on["hosts"].as_array().unwrap().iter().map(|host| &host["host"]);
+    let listed = on.chain(whitelist["kept"].as_array().unwrap());
+    let mut hosts: Vec<&str> = listed.map(|host| host.as_str().unwrap()).collect();
+    hosts.sort_unstable();
+    let file = world.whitelist().unwrap();
+    assert_eq!(hosts.join("\n") + "\n", file);
+    assert_eq!(whitelist["hash"], format!("{:x}", Sha256::digest(&file)));
 }

@@ -51,6 +51,26 @@ async fn a_file_that_is_there_decides_who_was_taken_out_on_purpose() {
 }
 
 #[tokio::test]
+async fn a_list_of_nobody_that_was_written_for_a_master_to_start_is_no_list_to_begin_with() {
+    let world = World::new().await;
+    fs::write(world.whitelist_file(), "bootstrap.invalid\n").unwrap();
+    world.peers.master.fake.is(Mood::Away);
+    let remediator = world.start().await;
+    remediator.not_ready("merge: ").await;
+    remediator.rounds(2).await;
+    assert_eq!(world.whitelist().unwrap(), "bootstrap.invalid\n", "nobody is known yet");
+    world.peers.master.fake.is(Mood::Well);
+    world.wait_for_whitelist(&HOSTS).await;
+    remediator.ready().await;
+    assert_eq!(remediator.metric("satellite_whitelist_foreign_edits_total").await, Some(0.0));
+    // It took nobody out on purpose, and is no host itself.
+    for host in HOSTS {
+        assert_eq!(remediator.host(host).await["causes"], json!([]), "{host}");
+    }
+    assert_eq!(remediator.get("/api/v1/hosts/bootstrap.invalid").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_name_of_the_file_that_no_master_lists_is_a_persons_to_say_and_counts_for_nothing() {
     let world = World::new().await;
     fs::write(world.whitelist_file(), "h1.lab\nh2.lab\nh3.lab\nh4.lab\nold.lab\n").unwrap();
