@@ -107,6 +107,7 @@ test_parts() {
   part 'simulation, 2500 seeds' simulation
   part 'Alertmanager at its worst' cargo test --workspace --test alertmanager_lab
   part 'real cluster' cargo test --workspace --test real_cluster
+  part 'several masters' cargo test --workspace --test several_masters
 }
 
 # simulation [CARGO OPTION...]: on as many seeds as $SATELLITE_SEEDS says.
@@ -168,6 +169,8 @@ case ${1:-} in
       cargo test --package satellite-remediator --test daemon crash_sweep -- --nocapture
     part 'Prometheus killed 20 times' env SATELLITE_LONG_CASES=1 \
       cargo test --workspace --test real_cluster
+    part 'several masters, all cases' env SATELLITE_LONG_CASES=1 \
+      cargo test --workspace --test several_masters
     part 'eight scrapers at once' env SATELLITE_LONG_CASES=1 \
       cargo test -p satellite-exporter --test integration eight_scrapers
     part 'two real clusters at once' two_at_once

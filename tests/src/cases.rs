@@ -31,6 +31,7 @@ struct Progress<L> {
 
 /// Runs the cases that the command line names, and prints how long each took. With
 /// `KEEP_LOGS=1` the run's folder stays in any case.
+#[expect(clippy::print_stdout, reason = "it is the report of the tests")]
 pub fn run<L: Lab>(cases: &'static [Case<L>]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // one lab

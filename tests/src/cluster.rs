@@ -135,7 +135,11 @@ impl Cluster {
 
     /// Every file that masters read, each once.
     pub fn whitelists(&self) -> &[PathBuf] {
-        if self.whitelists[0] == self.whitelists[1] { &self.whitelists[..1] } else { &self.whitelists }
+        if self.whitelists[0] == self.whitelists[1] {
+            &self.whitelists[..1]
+        } else {
+            &self.whitelists
+        }
     }
 
     /// Puts exactly `hosts` into the whitelist, whole or not at all. For tests

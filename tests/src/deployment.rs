@@ -94,8 +94,7 @@ impl Deployment {
             progress(&format!("remediator at {}", remediator.url()));
         }
 
-        let deployment =
-            Self { remediators, ways, prometheus, alertmanager, exporters, sickness };
+        let deployment = Self { remediators, ways, prometheus, alertmanager, exporters, sickness };
         deployment.wait_scraped()?;
         progress("Prometheus found every exporter through the remediator and scrapes it");
         deployment.wait_ready()?;

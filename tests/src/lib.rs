@@ -14,15 +14,18 @@
 //! * [`run`]: what one run owns: its folder, its addresses, its [`reaper`].
 //! * [`process`]: a child process that can be stopped, killed, frozen, restarted.
 //! * [`wait`]: waiting for a condition with a deadline, never for a time.
+//! * [`way`]: a way to a server that can be cut.
 //! * [`zookeeper`], [`mesos`], [`framework`], [`prometheus`], [`alertmanager`],
 //!   [`satellite`]: one module per peer.
 //! * [`rules`]: the shipped alert rules, sped up by a factor.
 //! * [`cluster`]: a whole Mesos cluster with tasks on every host.
 //! * [`shipped`]: the configuration files of `alerts/`, moved and sped up.
 //! * [`deployment`]: all of Satellite, running beside a cluster.
+//! * [`cases`]: cases that share all that, and run one after another.
 
 pub mod address;
 pub mod alertmanager;
+pub mod cases;
 pub mod cluster;
 pub mod deployment;
 pub mod framework;
@@ -37,4 +40,5 @@ pub mod run;
 pub mod satellite;
 pub mod shipped;
 pub mod wait;
+pub mod way;
 pub mod zookeeper;

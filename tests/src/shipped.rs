@@ -251,8 +251,13 @@ mod tests {
         let files = [
             prometheus(&addresses()).unwrap(),
             alertmanager(&addresses()).unwrap(),
-            remediator(&addresses(), 0, Store::Embedded(Path::new("/state")), Path::new("/whitelist"))
-                .unwrap(),
+            remediator(
+                &addresses(),
+                0,
+                Store::Embedded(Path::new("/state")),
+                Path::new("/whitelist"),
+            )
+            .unwrap(),
         ];
         for file in files {
             assert!(!file.contains("127.0.0.1") && !file.contains("/var/lib"), "{file}");

@@ -29,11 +29,9 @@ impl Way {
         let way = Self { address, state: Arc::default() };
         let (state, server) = (Arc::clone(&way.state), server.to_owned());
         thread::spawn(move || {
-            for stream in listener.incoming() {
+            for here in listener.incoming().flatten() {
                 // Whoever comes while it is cut, or the server is down, is hung up on.
-                if let Ok(here) = stream {
-                    forward(here, &server, &state).ok();
-                }
+                forward(here, &server, &state).ok();
             }
         });
         Ok(way)
