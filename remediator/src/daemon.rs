@@ -168,7 +168,7 @@ fn credentials(file: &Path) -> Result<Credentials, Failure> {
 }
 
 /// Opens the journal and puts on record what an earlier process did and died before
-/// it could write down.
+/// it could write down; or sees to it that this is done, once the documents are read.
 async fn open_journal(
     disk: &Arc<dyn Disk>,
     folder: &Path,
@@ -176,6 +176,10 @@ async fn open_journal(
 ) -> anyhow::Result<Journal> {
     let recorded = Recorded::read(disk.as_ref(), folder).await?;
     let journal = Journal::open(Arc::clone(disk), folder).await?;
+    if !ledger.is_read() {
+        ledger.remember(recorded);
+        return Ok(journal);
+    }
     let missing = recorded.missing(&ledger.read().hosts);
     if missing.is_empty() {
         return Ok(journal);

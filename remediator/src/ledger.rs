@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     hang::{self, watched},
+    journal::{Entry, Recorded},
     store::{News, Standing, Store, StoreError, Stored, Write, Writer},
     tally::Tally,
 };
@@ -137,6 +138,11 @@ pub(crate) struct Ledger {
     /// What such a write turned out to have done. Its writer was told that it failed, so
     /// that nobody has put it on record.
     belated: std::sync::Mutex<Vec<(HostName, Record)>>,
+    /// What the journal lacks of all else: what others have done, here or before the start.
+    elsewhere: std::sync::Mutex<Vec<Entry>>,
+    /// What the journal had at the start, until the documents are read that tell what it
+    /// lacks.
+    recorded: std::sync::Mutex<Option<Recorded>>,
     /// Whether the store has been waited for longer than it ever takes.
     hangs: AtomicBool,
     readiness: Readiness,
@@ -157,6 +163,8 @@ impl Ledger {
             in_doubt: AtomicBool::new(true),
             doubted: std::sync::Mutex::default(),
             belated: std::sync::Mutex::default(),
+            elsewhere: std::sync::Mutex::default(),
+            recorded: std::sync::Mutex::default(),
             hangs: AtomicBool::new(false),
             readiness,
             tally: Tally::default(),
@@ -221,9 +229,12 @@ impl Ledger {
         let revision = documents.revision;
         {
             let mut known = self.documents.write().expect("no writer of the documents panics");
-            let doubted = std::mem::take(&mut *self.doubted());
-            let transitions = documents.transitions_after(&known).into_iter();
-            self.belated().extend(transitions.filter(|(host, _)| doubted.contains(host)));
+            if self.is_read() {
+                self.note_transitions(documents.transitions_after(&known));
+            } else if let Some(recorded) = self.recorded().take() {
+                self.elsewhere().extend(recorded.missing(&documents.hosts));
+            }
+            self.doubted().clear();
             documents.written_in = documents.writes_after(&mut known);
             *known = documents;
         }
@@ -232,6 +243,20 @@ impl Ledger {
             self.readiness.set(STORE, self.absence());
         }
         self.revision.send_replace(revision);
+    }
+
+    /// Keeps transitions that were found in documents for the journal: those of a write of
+    /// this process that had seemed to fail, and those of others.
+    fn note_transitions(&self, transitions: Vec<(HostName, Record)>) {
+        let doubted = self.doubted();
+        for (host, record) in transitions {
+            if doubted.contains(&host) {
+                self.belated().push((host, record));
+            } else {
+                let before = record.version.unwrap_or(1).saturating_sub(1);
+                self.elsewhere().push(Entry::of_elsewhere(&host, &record, before));
+            }
+        }
     }
 
     /// Keeps in step with what others write, and tells `heard` of it, until the token is
@@ -277,7 +302,11 @@ impl Ledger {
         let mut documents = self.documents.write().expect("no writer of the documents panics");
         for (path, stored) in news {
             match documents.hear(&path, stored, revision) {
-                Ok(is_newer) => is_news |= is_newer,
+                Ok(None) => {}
+                Ok(Some(transitions)) => {
+                    self.note_transitions(transitions);
+                    is_news = true;
+                }
                 Err(error) => {
                     error!(error = chain(&error), "Somebody else has written what cannot be read");
                     self.doubt();
@@ -331,6 +360,25 @@ impl Ledger {
     /// fail: whoever takes them does.
     pub(crate) fn take_belated(&self) -> Vec<(HostName, Record)> {
         std::mem::take(&mut self.belated())
+    }
+
+    /// The entries that the journal lacks of what others have done: whoever takes them
+    /// writes them.
+    pub(crate) fn take_elsewhere(&self) -> Vec<Entry> {
+        std::mem::take(&mut self.elsewhere())
+    }
+
+    /// What the journal had at the start; before the documents are read.
+    pub(crate) fn remember(&self, recorded: Recorded) {
+        *self.recorded() = Some(recorded);
+    }
+
+    fn elsewhere(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+        self.elsewhere.lock().expect("nobody panics while holding it")
+    }
+
+    fn recorded(&self) -> std::sync::MutexGuard<'_, Option<Recorded>> {
+        self.recorded.lock().expect("nobody panics while holding it")
     }
 
     fn doubted(&self) -> std::sync::MutexGuard<'_, BTreeSet<HostName>> {
@@ -565,25 +613,33 @@ impl Documents {
         }
     }
 
-    /// Takes over what somebody else may have written, and says whether it was newer than
-    /// what is known; `None`: at this revision the document was gone.
+    /// Takes over what somebody else may have written; `None`: at this revision the document
+    /// was gone. Gives the transitions that it tells of, or `None` where what is known is
+    /// newer.
     fn hear(
         &mut self,
         path: &str,
         stored: Option<Stored>,
         revision: u64,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<Option<Vec<(HostName, Record)>>, LedgerError> {
         let written = stored.as_ref().map_or(revision, |stored| stored.revision);
         let known = self.known.get(path).map(|known| known.revision);
         if known.max(self.removed.get(path).copied()) >= Some(written) {
-            return Ok(false);
+            return Ok(None);
         }
         let host = path.strip_prefix(HOSTS).and_then(|name| name.parse::<HostName>().ok());
+        let mut transitions = Vec::new();
         match stored {
             Some(stored) => {
+                let former = self.known.get(path).map_or(0, |known| known.version);
                 self.take(path, &stored.data)?;
                 self.note(path.to_owned(), Some(stored.version), written);
-                self.written_in.extend(host.map(|host| (host, written)));
+                if let Some(host) = host {
+                    let document = &self.hosts[&host];
+                    let newer = document.transitions.iter().filter(|it| it.version > Some(former));
+                    transitions.extend(newer.map(|record| (host.clone(), record.clone())));
+                    self.written_in.insert(host, written);
+                }
             }
             None if path == AUTOMATION => {
                 self.automation = Automation::default();
@@ -598,7 +654,7 @@ impl Documents {
             }
         }
         self.revision = self.revision.max(written);
-        Ok(true)
+        Ok(Some(transitions))
     }
 
     fn take(&mut self, path: &str, data: &[u8]) -> Result<(), LedgerError> {

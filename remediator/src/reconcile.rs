@@ -206,6 +206,7 @@ impl Reconciler {
                 () = token.cancelled() => return None,
                 Ok(()) = standing.changed() => {}
                 () = self.wake.notified() => self.ledger.wake_the_leader().await,
+                () = self.heard.notified() => self.record_belated().await,
             }
         }
         Some(())
@@ -345,7 +346,8 @@ impl Reconciler {
         self.append(&entries).await;
     }
 
-    /// Journals and logs what an earlier write has done that had seemed to fail.
+    /// Journals and logs what an earlier write has done that had seemed to fail, and
+    /// journals what others have done.
     async fn record_belated(&self) {
         let belated = self.ledger.take_belated();
         let records: Vec<(&HostName, &Record)> = belated.iter().map(|(a, b)| (a, b)).collect();
@@ -356,6 +358,7 @@ impl Reconciler {
             let before = record.version.unwrap_or(1).saturating_sub(1);
             entries.push(Entry::of_host(host, record, before));
         }
+        entries.extend(self.ledger.take_elsewhere());
         self.append(&entries).await;
     }
 

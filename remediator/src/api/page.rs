@@ -13,6 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use satellite_core::{
     HostDocument, HostName, Verdict,
     document::{Pause, Record, What},
+    plan::Block,
     time::{brief, since},
 };
 
@@ -253,7 +254,9 @@ fn special_hosts(app: &App, now: Timestamp) -> Markup {
     let report = app.report();
     let documents = app.ledger.read();
     let outlook = |host: &HostName| report.outlook(host, &documents);
-    let blocked = |host| outlook(host).is_some_and(|it| !it.blocked_by.is_empty());
+    // A person's word alone is nothing that speaks against a host.
+    let speaks = |block: &Block| !matches!(block, Block::Manual { .. });
+    let blocked = |host| outlook(host).is_some_and(|it| it.blocked_by.iter().any(speaks));
     let (mut off, mut kept, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
     for (host, document) in &documents.hosts {
         match document.verdict() {

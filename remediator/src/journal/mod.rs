@@ -1,4 +1,6 @@
-//! The audit record of this instance: one JSON object a line, appended.
+//! The audit record of this instance: one JSON object a line, appended. Where several
+//! remediators share a store, it has what the others did to hosts, too, as they hear of it:
+//! each journal is whole, and any that is left tells everything.
 //!
 //! Nothing is derived from it. What must survive is in the documents; this is
 //! for people who ask afterwards what happened and why. A webhook delivery is
@@ -75,6 +77,13 @@ impl Entry {
     /// What was done to a host, whose document had version `before` until then.
     pub(crate) fn of_host(host: &HostName, record: &Record, before: u64) -> Self {
         Self::new(record.time, HOST_KIND, host_details(host, record, Some(before)))
+    }
+
+    /// The same of what another remediator has done.
+    pub(crate) fn of_elsewhere(host: &HostName, record: &Record, before: u64) -> Self {
+        let mut details = host_details(host, record, Some(before));
+        details["elsewhere"] = true.into();
+        Self::new(record.time, HOST_KIND, details)
     }
 
     fn of(line: &impl Serialize) -> Self {

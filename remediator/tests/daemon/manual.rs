@@ -318,6 +318,8 @@ async fn who_is_on_or_off_by_hand_is_told_until_that_is_taken_back() {
     assert_eq!(remediator.metric(off).await, Some(1.0));
     let both = json!([{"host": "h1.lab", "state": "on"}, {"host": "h2.lab", "state": "off"}]);
     assert_eq!(remediator.status().await["manual"], both);
+    // Also once a round has looked at them.
+    remediator.rounds(2).await;
     let page = remediator.get("/").await.text;
     assert!(page.contains("On by hand") && page.contains("h1.lab is on"), "{page}");
     for host in ["h1.lab", "h2.lab"] {

@@ -184,6 +184,15 @@ async fn a_leader_that_stood_still_writes_nothing_when_it_goes_on_needs_zookeepe
     first.leads(false).await;
     all_list(&[&first, &second, &third], &WITHOUT_H1).await;
     let host = second.remediator.host("h1.lab").await;
+    // Each journal has what whoever led has done, also to those who stood still.
+    for one in [&first, &second, &third] {
+        eventually(async || {
+            let records = one.remediator.journal("?host=h1.lab").await;
+            let offs: Vec<_> = records.iter().filter(|it| it["what"] == "off").collect();
+            if offs.len() == 1 { Ok(()) } else { Err(format!("{records:?}")) }
+        })
+        .await;
+    }
     let offs = host["transitions"].as_array().unwrap().iter().filter(|it| it["what"] == "off");
     assert_eq!(offs.count(), 1, "{host}");
     shared.run.succeed();
