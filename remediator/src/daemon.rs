@@ -139,10 +139,13 @@ async fn run_daemon(args: &Args, config: Config, web: Web, mesos: Client) -> Res
 
 /// The store, or in a dry run its shadow, so that nothing is written.
 async fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
+    let listen = config.listen;
     let store = match &config.store {
         satellite_config::Store::ZooKeeper(config) => {
             let credentials = config.auth_file.as_deref().map(credentials).transpose()?;
-            return Ok(Box::new(ZooKeeperStore::open(config, credentials)));
+            let machine = rustix::system::uname();
+            let name = format!("{} ({listen})", machine.nodename().to_string_lossy());
+            return Ok(Box::new(ZooKeeperStore::open(config, credentials, &name)));
         }
         satellite_config::Store::Embedded(config) => open_embedded(&config.path)?,
     };

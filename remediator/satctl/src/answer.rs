@@ -89,6 +89,9 @@ pub(crate) struct Journal {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
     pub(crate) cluster: String,
+    /// Why the remediator decides nothing, where it does not.
+    #[serde(default)]
+    pub(crate) deferral: Option<String>,
     pub(crate) mesos_leader: Option<String>,
     pub(crate) sources: Vec<Source>,
     pub(crate) hosts: Counts,

@@ -95,7 +95,10 @@ pub(crate) fn status(status: &Status) -> String {
         lines.push(("FAILURE", format!("what was decided is not recorded: {failure}")));
     }
     lines.push(("cluster", status.cluster.clone()));
-    lines.push(("leader", status.mesos_leader.clone().unwrap_or_else(|| "none known".to_owned())));
+    match &status.deferral {
+        Some(deferral) => lines.push(("FOLLOWS", deferral.clone())),
+        None => lines.push(("leader", status.mesos_leader.clone().unwrap_or_else(none_known))),
+    }
     lines.push(("hosts", format!("{} on, {} off", status.hosts.on, status.hosts.off)));
     for state in ["off", "on"] {
         let of_state = status.manual.iter().filter(|it| it.state == state);
@@ -104,18 +107,12 @@ pub(crate) fn status(status: &Status) -> String {
             lines.push(("by hand", format!("{state}: {}", enumerated(&hosts))));
         }
     }
-    lines.push(("budget", told_budget(&status.budget)));
     lines.push(("pause", status.pause.as_ref().map_or_else(none, told_pause)));
-    match &status.storm {
-        Some(storm) => lines.extend(told_storm(storm)),
-        None => lines.push(("storm", none())),
-    }
-    if status.holds.is_empty() {
-        lines.push(("hold", none()));
-    }
-    lines.extend(status.holds.iter().map(|hold| ("hold", told_hold(hold))));
     lines.extend(told_whitelist(&status.whitelist));
-    lines.extend(status.sources.iter().map(|source| ("source", told_source(source))));
+    // Whoever follows has asked nobody.
+    if status.deferral.is_none() {
+        lines.extend(told_facts(status));
+    }
     if !status.given_up.is_empty() {
         let what = format!("stay off until `satctl on`: {}", enumerated(&status.given_up));
         lines.push(("GIVEN UP", what));
@@ -128,6 +125,25 @@ pub(crate) fn status(status: &Status) -> String {
     lines.push(("last round", time(status.last_round)));
     let lines = lines.iter().map(|(key, value)| format!("{key:<10}  {}\n", one_line(value)));
     lines.collect()
+}
+
+/// What the last round has found.
+fn told_facts(status: &Status) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("budget", told_budget(&status.budget))];
+    match &status.storm {
+        Some(storm) => lines.extend(told_storm(storm)),
+        None => lines.push(("storm", none())),
+    }
+    if status.holds.is_empty() {
+        lines.push(("hold", none()));
+    }
+    lines.extend(status.holds.iter().map(|hold| ("hold", told_hold(hold))));
+    lines.extend(status.sources.iter().map(|source| ("source", told_source(source))));
+    lines
+}
+
+fn none_known() -> String {
+    "none known".to_owned()
 }
 
 fn none() -> String {
@@ -455,14 +471,30 @@ mod tests {
             "cluster     lab\n\
              leader      http://10.0.0.1:5050\n\
              hosts       38 on, 2 off\n\
-             budget      2 of 40 away, 8 may be; 1 of 10 taken off within the hour; 6 more may go now\n\
              pause       none\n\
+             whitelist   /w: 38 hosts, checked 2026-11-21T10:00:00Z\n\
+             budget      2 of 40 away, 8 may be; 1 of 10 taken off within the hour; 6 more may go now\n\
              storm       none\n\
              hold        none\n\
-             whitelist   /w: 38 hosts, checked 2026-11-21T10:00:00Z\n\
              source      mesos is seen\n\
              last round  2026-11-21T10:00:01Z\n"
         );
+    }
+
+    #[test]
+    fn who_follows_tells_who_leads_and_nothing_of_what_it_does_not_look_at() {
+        let mut value = calm();
+        value["leader"] = json!(false);
+        value["deferral"] = json!("another remediator leads, m2: it knows more");
+        let told = told(value);
+        assert!(
+            told.contains("FOLLOWS     another remediator leads, m2: it knows more\n"),
+            "{told}"
+        );
+        assert!(told.contains("hosts       38 on, 2 off\n") && told.contains("whitelist   /w"));
+        for unknown in ["leader  ", "budget  ", "storm  ", "hold  ", "source  "] {
+            assert!(!told.contains(unknown), "{unknown}: {told}");
+        }
     }
 
     #[test]

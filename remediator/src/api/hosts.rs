@@ -80,13 +80,14 @@ pub(super) async fn list(
     let Query(query) =
         query.map_err(|_| ApiError::Bad("state is on or off; there is no other filter".into()))?;
     let now = app.clock.now().wall;
-    let report = app.report();
+    let (report, deferral) = (app.report(), app.deferral());
     let documents = app.ledger.read();
     let wanted = |document: &HostDocument| query.state.is_none_or(|it| document.verdict() == it);
     let hosts = documents.hosts.iter().filter(|(_, document)| wanted(document));
     let hosts = hosts
         .map(|(host, document)| {
-            view(host, document, report.outlook(host, &documents).as_ref(), now)
+            let outlook = report.outlook(host, &documents);
+            view(host, document, outlook.as_ref(), deferral.as_deref(), now)
         })
         .collect();
     Ok(Json(HostList { hosts }))
@@ -123,7 +124,8 @@ pub(super) fn view_of(app: &App, host: &HostName) -> Result<HostView, ApiError> 
     let documents = app.ledger.read();
     let document = documents.hosts.get(host).ok_or_else(|| unknown(host, &documents.hosts))?;
     let outlook = app.report().outlook(host, &documents);
-    Ok(view(host, document, outlook.as_ref(), app.clock.now().wall))
+    let deferral = app.deferral();
+    Ok(view(host, document, outlook.as_ref(), deferral.as_deref(), app.clock.now().wall))
 }
 
 /// Names are compared to the letter, as Mesos does; where only the case differs,
@@ -142,19 +144,22 @@ pub(super) fn unknown(host: &HostName, hosts: &BTreeMap<HostName, HostDocument>)
     })
 }
 
+/// One host. `deferral` is why this remediator decides nothing, where it does not.
 pub(super) fn view(
     host: &HostName,
     document: &HostDocument,
     outlook: Option<&Outlook>,
+    deferral: Option<&str>,
     now: Timestamp,
 ) -> HostView {
     let blocks = outlook.map_or(&[][..], |outlook| &outlook.blocked_by);
+    let blocks = blocks.iter().map(ToString::to_string).chain(deferral.map(str::to_owned));
     HostView {
         host: host.clone(),
         state: document.verdict(),
         off_since: document.off_since,
         causes: causes(document),
-        blocked_by: blocks.iter().map(ToString::to_string).collect(),
+        blocked_by: blocks.collect(),
         next: outlook.and_then(|outlook| outlook.next),
         explain: explain(host, document, outlook, now),
         events: events(document),

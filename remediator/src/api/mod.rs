@@ -107,6 +107,19 @@ impl App {
         *self.ledger.standing().borrow() == Standing::Leads
     }
 
+    /// Why this remediator decides nothing, where it does not lead.
+    fn deferral(&self) -> Option<String> {
+        match &*self.ledger.standing().borrow() {
+            Standing::Leads => None,
+            Standing::Follows { leader: Some(leader) } => {
+                Some(format!("another remediator leads, {leader}: it knows more"))
+            }
+            Standing::Follows { leader: None } | Standing::Away(_) => {
+                Some("no remediator leads, as far as is known here".into())
+            }
+        }
+    }
+
     /// Why what is decided does not get into the store, if so.
     fn store_failure(&self) -> Option<String> {
         self.ledger.absence().or_else(|| self.report().failure.clone())

@@ -70,8 +70,9 @@ pub(super) async fn show(State(app): State<App>) -> Markup {
 fn mode(status: &Status) -> (&'static str, &'static str) {
     let is_blind = status.sources.iter().any(|source| source.blind);
     match status {
-        Status { last_round: None, .. } => ("warn", "Starting"),
         Status { failure: Some(_), .. } => ("bad", "Cannot record"),
+        Status { deferral: Some(_), .. } => ("good", "Follows"),
+        Status { last_round: None, .. } => ("warn", "Starting"),
         Status { overdue: true, .. } => ("bad", "Stuck"),
         Status { dry_run: true, .. } => ("warn", "Dry run"),
         Status { mesos_leader: None, .. } => ("bad", "No leading master"),
@@ -89,11 +90,12 @@ fn header(status: &Status, now: Timestamp) -> Markup {
         header {
             h1 { "Satellite " span { (status.cluster) } }
             p.mode.(class) { (word) }
-            p.soft { "leading master " @match &status.mesos_leader {
+            @if let Some(deferral) = &status.deferral { p.soft { (deferral) } }
+            @else { p.soft { "leading master " @match &status.mesos_leader {
                 Some(leader) => code { (leader) },
                 None if status.last_round.is_none() => "not asked yet",
                 None => "none known: nothing is taken off and nothing given back",
-            } }
+            } } }
             (instant(now))
         }
     }
@@ -268,7 +270,7 @@ fn special_hosts(app: &App, now: Timestamp) -> Markup {
     }
     let told = |hosts: &[(&HostName, &HostDocument)]| {
         let shown = hosts.iter().take(HOSTS_SHOWN);
-        let view = |host, document| hosts::view(host, document, outlook(host).as_ref(), now);
+        let view = |host, document| hosts::view(host, document, outlook(host).as_ref(), None, now);
         html! {
             @for (host, document) in shown { (card(&view(host, document), now)) }
             @if hosts.len() > HOSTS_SHOWN {

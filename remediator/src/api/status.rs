@@ -20,6 +20,9 @@ pub(super) struct Status {
     pub(super) cluster: String,
     /// Whether this remediator leads, which with the embedded store it always does.
     leader: bool,
+    /// Why it decides nothing, where it does not: what comes below of sources, budget, holds
+    /// and storms is then not known here.
+    pub(super) deferral: Option<String>,
     pub(super) mesos_leader: Option<String>,
     pub(super) sources: Vec<SourceView>,
     pub(super) hosts: HostCounts,
@@ -147,6 +150,7 @@ pub(super) fn status(app: &App) -> Status {
     Status {
         cluster: config.cluster.clone(),
         leader: app.leads(),
+        deferral: app.deferral(),
         mesos_leader: report.leader.clone(),
         sources: sources(&config, &report),
         hosts: count(app),

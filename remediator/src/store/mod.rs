@@ -91,7 +91,10 @@ pub(crate) enum Standing {
     /// The store is out of reach, for this reason.
     Away(String),
     /// Another remediator leads, or none yet.
-    Follows,
+    Follows {
+        /// Who leads, as it calls itself.
+        leader: Option<String>,
+    },
     /// Automation's writes are this process's.
     Leads,
 }

@@ -124,6 +124,16 @@ async fn one_leads_all_list_the_same_and_each_takes_commands_needs_zookeeper() {
     all_list(&all, &HOSTS).await;
     second.leads(false).await;
     third.leads(false).await;
+    let blocked = second.remediator.host("h1.lab").await["blocked_by"].to_string();
+    assert!(
+        blocked.contains("another remediator leads") && blocked.contains("127.0.0.1"),
+        "{blocked}"
+    );
+    let status = second.remediator.status().await;
+    assert_eq!(status["leader"], false);
+    assert!(status["deferral"].is_string(), "{status}");
+    assert!(second.remediator.get("/").await.text.contains("Follows"));
+    assert_eq!(first.remediator.status().await["deferral"], json!(null));
     shared.world.fire(&check_failed("h1.lab"));
     all_list(&all, &WITHOUT_H1).await;
     let said = json!({"state": "off", "reason": "disk swap"});

@@ -99,14 +99,15 @@ struct Shared {
 }
 
 impl ZooKeeperStore {
-    /// Begins to connect. Whether there is a ZooKeeper shows in [`Store::standing`].
-    pub(crate) fn open(config: &Config, credentials: Option<Credentials>) -> Self {
+    /// Begins to connect. Whether there is a ZooKeeper shows in [`Store::standing`]. `name`
+    /// is what others call this process by where it leads.
+    pub(crate) fn open(config: &Config, credentials: Option<Credentials>, name: &str) -> Self {
         let place = format!("ZooKeeper at {}{}", config.servers.join(","), config.root);
         let standing = watch::Sender::new(Standing::Away("no server has answered yet".into()));
         let session = SyncMutex::default();
         let shared = Arc::new(Shared { place, session, standing });
         let (tell, news) = mpsc::unbounded_channel();
-        let keeper = Keeper::new(config, credentials, Arc::clone(&shared), tell);
+        let keeper = Keeper::new(config, credentials, name, Arc::clone(&shared), tell);
         let keeper = tokio::spawn(keeper.run()).abort_handle();
         Self { shared, news: Mutex::new(news), keeper }
     }

@@ -40,6 +40,8 @@ pub(super) struct Session {
     lock: SyncMutex<Option<OwnedLockClient>>,
     /// Told when the lock is gone although the session is not.
     unlocked: Notify,
+    /// Who leads, as it calls itself.
+    leader: SyncMutex<Option<String>>,
 }
 
 impl Session {
@@ -52,6 +54,19 @@ impl Session {
     /// Watches everything below the root.
     async fn watch(&self) -> Result<PersistentWatcher, Error> {
         within(self.client.watch("/", AddWatchMode::PersistentRecursive)).await
+    }
+
+    /// Looks who leads: whoever waits longest, as Curator's latches have it.
+    async fn look_for_leader(&self) {
+        let children = within(self.client.list_children(LEADER)).await.unwrap_or_default();
+        let number = |name: &str| name.rsplit_once('-').map(|(_, number)| number.to_owned());
+        let first = children.into_iter().min_by_key(|name| number(name));
+        let leader = match first {
+            Some(first) => within(self.client.get_data(&format!("{LEADER}/{first}"))).await.ok(),
+            None => None,
+        };
+        let name = leader.and_then(|(name, _)| String::from_utf8(name).ok());
+        *self.leader.lock().expect("no holder of this lock panics") = name;
     }
 
     fn set_lock(&self, lock: Option<OwnedLockClient>) {
@@ -69,6 +84,7 @@ pub(super) struct Keeper {
     root: String,
     session_timeout: Duration,
     credentials: Option<Credentials>,
+    name: String,
     shared: Arc<Shared>,
     tell: mpsc::UnboundedSender<News>,
 }
@@ -77,12 +93,13 @@ impl Keeper {
     pub(super) fn new(
         config: &Config,
         credentials: Option<Credentials>,
+        name: &str,
         shared: Arc<Shared>,
         tell: mpsc::UnboundedSender<News>,
     ) -> Self {
         let Config { servers, root, session_timeout, .. } = config;
-        let (servers, root) = (servers.join(","), root.clone());
-        Self { servers, root, session_timeout: *session_timeout, credentials, shared, tell }
+        let (servers, root, name) = (servers.join(","), root.clone(), name.to_owned());
+        Self { servers, root, session_timeout: *session_timeout, credentials, name, shared, tell }
     }
 
     /// Never ends.
@@ -118,9 +135,10 @@ impl Keeper {
         for path in [WHITELIST, LEADER, WAKE, REVISION] {
             within(client.mkdir(path, &node)).await?;
         }
-        let (lock, unlocked) = (SyncMutex::default(), Notify::new());
-        let session = Session { client, acls, lock, unlocked };
+        let (lock, unlocked, leader) = (SyncMutex::default(), Notify::new(), SyncMutex::default());
+        let session = Session { client, acls, lock, unlocked, leader };
         let watcher = session.watch().await?;
+        session.look_for_leader().await;
         Ok((session, watcher))
     }
 
@@ -142,7 +160,7 @@ impl Keeper {
     async fn stand_for_election(&self, session: &Session) -> std::convert::Infallible {
         loop {
             let latch = LockPrefix::new_curator(LEADER, LATCH).expect("these are good names");
-            match session.client.lock(latch, b"", session.acls).await {
+            match session.client.lock(latch, self.name.as_bytes(), session.acls).await {
                 Ok(lock) => {
                     session.set_lock(Some(lock.into_owned()));
                     self.stand_as(session);
@@ -185,6 +203,10 @@ impl Keeper {
                 self.stand_as(session);
                 self.say(News::Unknown);
             }
+            if heard.election {
+                session.look_for_leader().await;
+                self.stand_as(session);
+            }
             if session.lock_path().is_some_and(|path| heard.deleted.contains(&path)) {
                 warn!("Somebody has deleted the node by which this remediator led");
                 session.unlocked.notify_one();
@@ -211,7 +233,8 @@ impl Keeper {
         } else if session.lock_path().is_some() {
             Standing::Leads
         } else {
-            Standing::Follows
+            let leader = session.leader.lock().expect("no holder of this lock panics").clone();
+            Standing::Follows { leader }
         });
     }
 
@@ -229,7 +252,8 @@ impl Keeper {
             Standing::Away(reason) => {
                 warn!(store, reason, "The store is away: nothing changes until it is back");
             }
-            Standing::Follows => info!("Another remediator leads, or is about to"),
+            Standing::Follows { leader: Some(leader) } => info!(leader, "Another remediator leads"),
+            Standing::Follows { leader: None } => info!("No remediator leads yet"),
             Standing::Leads => info!("This remediator leads"),
         }
     }
@@ -243,6 +267,8 @@ struct Heard {
     /// Nodes that were deleted.
     deleted: BTreeSet<String>,
     wake: bool,
+    /// Whether somebody has come to the election, or gone.
+    election: bool,
     /// Whether the connection was lost or is back, so that events may have been missed.
     connection: bool,
     /// Why the session has ended, if it has.
@@ -264,6 +290,7 @@ impl Heard {
             _ if path == WAKE => self.wake = true,
             _ => {
                 let document = path.trim_start_matches('/');
+                self.election |= path.starts_with(LEADER) && path != LEADER;
                 if document == "automation" || document.starts_with("whitelist/") {
                     self.documents.insert(document.to_owned());
                 }

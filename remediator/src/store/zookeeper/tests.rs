@@ -32,11 +32,22 @@ async fn stands(store: &ZooKeeperStore, wanted: impl Fn(&Standing) -> bool) -> S
     found.expect("it comes to stand so").unwrap().clone()
 }
 
-/// A store, once it leads or somebody else does.
-async fn opened(server: &str, wanted: &Standing) -> ZooKeeperStore {
-    let store = ZooKeeperStore::open(&config(server), None);
-    stands(&store, |standing| standing == wanted).await;
+/// A store, once it leads.
+async fn leading(server: &str) -> ZooKeeperStore {
+    let store = ZooKeeperStore::open(&config(server), None, "first");
+    stands(&store, |standing| *standing == Standing::Leads).await;
     store
+}
+
+/// A store, once it knows that [`leading`] does.
+async fn following(server: &str) -> ZooKeeperStore {
+    let store = ZooKeeperStore::open(&config(server), None, "second");
+    stands(&store, |standing| *standing == follows("first")).await;
+    store
+}
+
+fn follows(leader: &str) -> Standing {
+    Standing::Follows { leader: Some(leader.to_owned()) }
 }
 
 /// The next news that are of documents.
@@ -84,10 +95,10 @@ impl Way {
 async fn it_is_a_store_needs_zookeeper() {
     let (run, zookeeper) = start("store-contract");
     let server = zookeeper.address().to_owned();
-    let store = opened(&server, &Standing::Leads).await;
+    let store = leading(&server).await;
     contract::holds(store, async |store| {
         drop(store);
-        Box::new(opened(&server, &Standing::Leads).await) as Box<dyn Store>
+        Box::new(leading(&server).await) as Box<dyn Store>
     })
     .await;
     run.succeed();
@@ -96,8 +107,8 @@ async fn it_is_a_store_needs_zookeeper() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
     let (run, zookeeper) = start("store-two");
-    let leader = opened(zookeeper.address(), &Standing::Leads).await;
-    let other = opened(zookeeper.address(), &Standing::Follows).await;
+    let leader = leading(zookeeper.address()).await;
+    let other = following(zookeeper.address()).await;
     let refused = other.write(vec![put("automation", None, "{}")], Writer::Automation).await;
     assert!(matches!(refused, Err(StoreError::NotLeading)), "{refused:?}");
     other.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
@@ -123,8 +134,8 @@ async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
 async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper() {
     let (run, zookeeper) = start("store-cut");
     let way = Way::to(zookeeper.address()).await;
-    let first = opened(&way.address, &Standing::Leads).await;
-    let second = opened(zookeeper.address(), &Standing::Follows).await;
+    let first = leading(&way.address).await;
+    let second = following(zookeeper.address()).await;
     let stale = first.shared.session().unwrap();
     way.cut.send_replace(true);
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
@@ -134,7 +145,7 @@ async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper
     stands(&second, |standing| *standing == Standing::Leads).await;
     second.write(vec![put("automation", None, "of the second")], Writer::Automation).await.unwrap();
     way.cut.send_replace(false);
-    stands(&first, |standing| *standing == Standing::Follows).await;
+    stands(&first, |standing| *standing == follows("second")).await;
     let fence = stale.lock_path().unwrap();
     let late = [put("automation", Some(1), "of the first")];
     let session = first.shared.session().unwrap();
@@ -151,8 +162,8 @@ async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper
 async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zookeeper() {
     let (run, zookeeper) = start("store-break");
     let way = Way::to(zookeeper.address()).await;
-    let first = opened(&way.address, &Standing::Leads).await;
-    let second = opened(zookeeper.address(), &Standing::Follows).await;
+    let first = leading(&way.address).await;
+    let second = following(zookeeper.address()).await;
     way.cut.send_replace(true);
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
     second.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
@@ -172,11 +183,11 @@ async fn who_has_the_password_alone_reads_and_writes_needs_zookeeper() {
     let (run, zookeeper) = start("store-digest");
     let credentials = |text: &str| Some(Credentials::parse(text).unwrap());
     let config = config(zookeeper.address());
-    let owner = ZooKeeperStore::open(&config, credentials("satellite:secret\n"));
+    let owner = ZooKeeperStore::open(&config, credentials("satellite:secret\n"), "owner");
     stands(&owner, |standing| *standing == Standing::Leads).await;
     owner.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
     for other in [None, credentials("satellite:guessed")] {
-        let other = ZooKeeperStore::open(&config, other);
+        let other = ZooKeeperStore::open(&config, other, "other");
         let refused =
             stands(&other, |it| matches!(it, Standing::Away(why) if why.contains("auth_file")))
                 .await;
@@ -189,7 +200,7 @@ async fn who_has_the_password_alone_reads_and_writes_needs_zookeeper() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_takes_as_much_as_it_says_and_no_more_needs_zookeeper() {
     let (run, zookeeper) = start("store-size");
-    let store = opened(zookeeper.address(), &Standing::Leads).await;
+    let store = leading(zookeeper.address()).await;
     let documents = |count: usize| -> Vec<Write> {
         let data = "x".repeat(1_000);
         (0..count).map(|at| put(&format!("whitelist/host-{at:035}"), None, &data)).collect()
