@@ -123,12 +123,14 @@ async fn run_daemon(args: &Args, config: Config, web: Web, mesos: Client) -> Res
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     mesos.warn_of_exposure(&config.masters).await;
     let daemon = Daemon::prepare(config, web, mesos).await?;
+    let ledger = Arc::clone(&daemon.parts.ledger);
     let listener = serve::bind(&daemon.listen).await.map_err(anyhow::Error::from)?;
     let tasks = daemon.start(args, &shutdown, listener);
     // Each runs until the end is asked for. One that ends before has failed, and
     // without it the rest would only look as if it worked.
     let (first, _, others) = select_all(tasks).await;
     shutdown.drain(shutdown::GRACE).await;
+    ledger.close().await;
     // What has not ended by now is cut off.
     let others = others.into_iter().filter_map(FutureExt::now_or_never);
     for outcome in std::iter::once(first).chain(others) {

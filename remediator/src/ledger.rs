@@ -8,17 +8,21 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use satellite_core::{
     Automation, HostDocument, HostName, Plan, State, Verdict, document::Record, time::brief,
 };
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
-use tokio::sync::{Mutex, MutexGuard, Notify, watch};
+use tokio::{
+    sync::{Mutex, MutexGuard, Notify, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     hang::{self, watched},
@@ -29,6 +33,11 @@ use crate::{
 
 /// Below this path lies one document per host, named by it.
 const HOSTS: &str = "whitelist/";
+/// After so long what could not be read is read again.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Who waits for longer for a turn at a store that is shared is told to come again: a
+/// command is answered within 10 s, and the store itself may take some of them.
+const TURN_WITHIN: Duration = Duration::from_secs(4);
 /// What a store may add to each document of a transaction, in bytes.
 const PER_WRITE: usize = 128;
 /// The path of automation's own document.
@@ -51,6 +60,9 @@ pub(crate) struct Documents {
     /// What this process has removed, and in which revision: what it hears of that
     /// afterwards may be older.
     removed: BTreeMap<String, u64>,
+    /// The revision at which everything was read last: what was not there then and is no
+    /// newer is gone.
+    read_at: u64,
     /// The revision in which this process last wrote a host's document.
     written_in: BTreeMap<HostName, u64>,
 }
@@ -130,9 +142,14 @@ pub(crate) struct Ledger {
     revision: watch::Sender<u64>,
     /// Whether the documents were read at all.
     is_read: AtomicBool,
-    /// Whether what is in memory may be older than what is stored: a write failed that may
-    /// have been made all the same, or others have written unheard.
+    /// Whether a write of this process failed that may have been made all the same.
     in_doubt: AtomicBool,
+    /// How often others may have written unheard; and how often that was when everything was
+    /// last read. Where these differ, what is in memory may be older than what is stored.
+    missed: AtomicU64,
+    made_good: AtomicU64,
+    /// Why the store could not be used when that was last tried, if so.
+    trouble: std::sync::Mutex<Option<String>>,
     /// The hosts of such a write.
     doubted: std::sync::Mutex<BTreeSet<HostName>>,
     /// What such a write turned out to have done. Its writer was told that it failed, so
@@ -160,7 +177,10 @@ impl Ledger {
             documents: RwLock::default(),
             turn: Mutex::new(()),
             is_read: AtomicBool::new(false),
-            in_doubt: AtomicBool::new(true),
+            in_doubt: AtomicBool::new(false),
+            missed: AtomicU64::new(1),
+            made_good: AtomicU64::new(0),
+            trouble: std::sync::Mutex::default(),
             doubted: std::sync::Mutex::default(),
             belated: std::sync::Mutex::default(),
             elsewhere: std::sync::Mutex::default(),
@@ -178,7 +198,7 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let ledger = Self::unread(store, readiness);
         let documents = Documents::load(ledger.store.as_ref()).await?;
-        ledger.take_all(documents);
+        ledger.take_all(documents, 1);
         Ok(ledger)
     }
 
@@ -198,21 +218,30 @@ impl Ledger {
         self.store.wake().await;
     }
 
-    /// From now on everything is read again before anything is decided on it.
+    /// Others may have written unheard: everything is read again before anything is decided
+    /// on it.
     pub(crate) fn doubt(&self) {
-        self.in_doubt.store(true, Ordering::Relaxed);
+        self.missed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        let missed = self.missed.load(Ordering::SeqCst);
+        self.in_doubt.load(Ordering::SeqCst) || missed != self.made_good.load(Ordering::SeqCst)
     }
 
     /// Where what is in memory is in doubt, the store is read again before anything is
     /// decided on it. Where that fails nothing can be written: what is in memory may be
     /// older than what is stored.
     async fn settle(&self) -> Result<(), StoreError> {
-        if !self.in_doubt.load(Ordering::Relaxed) {
+        if !self.is_in_doubt() {
             return Ok(());
         }
+        // What is missed while it is read is not made good by that.
+        let missed = self.missed.load(Ordering::SeqCst);
         let load = self.wait_for_store(Documents::load(self.store.as_ref()));
         let documents = load.await.map_err(|error| {
             let source = Box::new(error);
+            self.tell_trouble(Some(chain(&source)));
             if self.is_read() {
                 warn!(error = chain(&source), "Cannot read the store again yet");
                 StoreError::InDoubt { source }
@@ -220,12 +249,32 @@ impl Ledger {
                 StoreError::Unread { source }
             }
         })?;
-        self.take_all(documents);
+        let (found, known) = (documents.revision, self.read().revision);
+        if found < known {
+            let error = StoreError::Forgetful { found, known };
+            self.tell_trouble(Some(chain(&error)));
+            return Err(error);
+        }
+        self.take_all(documents, missed);
+        self.tell_trouble(None);
         Ok(())
     }
 
-    /// Puts what was read in the place of all that was known.
-    fn take_all(&self, mut documents: Documents) {
+    /// Keeps why the store could not be used, or that it could.
+    fn tell_trouble(&self, trouble: Option<String>) {
+        let is_news = {
+            let mut known = self.trouble.lock().expect("nobody panics while holding it");
+            let former = std::mem::replace(&mut *known, trouble);
+            former != *known
+        };
+        if is_news && self.store.is_shared() {
+            self.readiness.set(STORE, self.absence());
+        }
+    }
+
+    /// Puts what was read in the place of all that was known, after others had written
+    /// unheard so many times.
+    fn take_all(&self, mut documents: Documents, missed: u64) {
         let revision = documents.revision;
         {
             let mut known = self.documents.write().expect("no writer of the documents panics");
@@ -238,7 +287,8 @@ impl Ledger {
             documents.written_in = documents.writes_after(&mut known);
             *known = documents;
         }
-        self.in_doubt.store(false, Ordering::Relaxed);
+        self.in_doubt.store(false, Ordering::SeqCst);
+        self.made_good.store(missed, Ordering::SeqCst);
         if !self.is_read.swap(true, Ordering::Relaxed) {
             self.readiness.set(STORE, self.absence());
         }
@@ -273,6 +323,10 @@ impl Ledger {
                     continue;
                 }
                 news = self.store.news() => news,
+                // Who follows may have nobody else who reads again what could not be read.
+                () = sleep(READ_AGAIN_AFTER), if self.is_in_doubt() && !self.is_away() => {
+                    News::Unknown
+                }
             };
             match news {
                 News::Documents { documents, revision } => {
@@ -284,9 +338,9 @@ impl Ledger {
                 }
                 News::Unknown => {
                     self.doubt();
-                    // Where it fails, whoever has the next turn tries again.
                     if let Err(error) = self.desk().await {
-                        warn!(error = chain(&error), "Cannot read what others have written yet");
+                        debug!(error = chain(&error), "Cannot read what others have written yet");
+                        continue;
                     }
                 }
                 News::Woken => {}
@@ -321,11 +375,18 @@ impl Ledger {
         is_news
     }
 
+    fn is_away(&self) -> bool {
+        matches!(&*self.standing().borrow(), Standing::Away(_))
+    }
+
     /// Why the store is out of reach, if it is.
     pub(crate) fn absence(&self) -> Option<String> {
         match &*self.standing().borrow() {
             Standing::Away(reason) => Some(reason.clone()),
             _ if !self.is_read() => Some("it was not read yet".into()),
+            _ if self.store.is_shared() => self
+                .hang()
+                .or_else(|| self.trouble.lock().expect("nobody panics while holding it").clone()),
             _ => self.hang(),
         }
     }
@@ -399,9 +460,27 @@ impl Ledger {
     /// # Errors
     /// Where a write has failed and the store cannot be read to see what came of it.
     pub(crate) async fn desk(&self) -> Result<Desk<'_>, StoreError> {
-        let turn = self.turn.lock().await;
+        let turn = self.turn.lock();
+        let turn = if self.store.is_shared() {
+            // Where every request takes as long as it may, those who wait would wait for all
+            // who came before.
+            let turn = tokio::time::timeout(TURN_WITHIN, turn).await;
+            turn.map_err(|_| StoreError::Busy)?
+        } else {
+            turn.await
+        };
         self.settle().await?;
         Ok(Desk { ledger: self, _turn: turn })
+    }
+
+    /// Lets go of the store, so that another remediator can lead at once.
+    pub(crate) async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// Which lead it is, where this process leads; the same as long as nobody else has led.
+    pub(crate) fn term(&self) -> Option<String> {
+        self.store.term()
     }
 }
 
@@ -422,10 +501,25 @@ impl Desk<'_> {
     /// transaction can take is written in several, see [`Batch::parts`].
     pub(crate) async fn commit(&self, batch: &Batch<'_>, writer: Writer) -> Result<(), StoreError> {
         let parts = batch.parts(self.ledger.store.max_write(), self.read().is_begun());
-        for part in &parts {
-            self.commit_one(part, writer).await?;
+        for (at, part) in parts.iter().enumerate() {
+            if let Err(error) = self.commit_one(part, writer).await {
+                self.note_written(&parts[..at]);
+                return Err(error);
+            }
         }
         Ok(())
+    }
+
+    /// Keeps what the first parts of a batch have done for whoever puts it on record: the
+    /// batch as a whole has failed.
+    fn note_written(&self, parts: &[Batch<'_>]) {
+        let documents = self.read();
+        for host in parts.iter().flat_map(|part| part.hosts.keys()) {
+            let version = documents.version(host);
+            let transitions = documents.hosts.get(*host).into_iter().flat_map(|it| &it.transitions);
+            let written = transitions.filter(|it| it.version == Some(version));
+            self.ledger.belated().extend(written.map(|it| ((*host).clone(), it.clone())));
+        }
     }
 
     async fn commit_one(&self, batch: &Batch<'_>, writer: Writer) -> Result<(), StoreError> {
@@ -436,7 +530,7 @@ impl Desk<'_> {
         }
         let versions: Vec<(String, Option<u64>)> = writes.iter().map(version_after).collect();
         // Until it is known to have succeeded, or to have failed.
-        self.ledger.doubt();
+        self.ledger.in_doubt.store(true, Ordering::SeqCst);
         self.ledger.doubted().extend(changed.iter().map(|(host, _)| (*host).clone()));
         let write = self.ledger.store.write(writes, writer);
         let written = self.ledger.wait_for_store(write).await;
@@ -467,6 +561,7 @@ impl Desk<'_> {
             documents.revision = documents.revision.max(revision);
         }
         self.settled();
+        self.ledger.tell_trouble(None);
         self.ledger.revision.send_replace(self.read().revision);
         Ok(())
     }
@@ -481,13 +576,13 @@ impl Desk<'_> {
                 self.ledger.take_news(BTreeMap::from([(path.clone(), found)]), revision);
             }
             StoreError::NotLeading | StoreError::TooLarge { .. } => self.settled(),
-            _ => {}
+            error => self.ledger.tell_trouble(Some(chain(error))),
         }
     }
 
     fn settled(&self) {
         self.ledger.doubted().clear();
-        self.ledger.in_doubt.store(false, Ordering::Relaxed);
+        self.ledger.in_doubt.store(false, Ordering::SeqCst);
     }
 
     /// The documents to write, as they will be stored: one that is as it was is left
@@ -544,13 +639,15 @@ impl<'a> Batch<'a> {
     /// record of who goes off with the first of those; so that the budget never forgets
     /// anybody. A store that is only begun is begun when all is in it.
     fn parts(&self, limit: usize, is_begun: bool) -> Vec<Self> {
+        let size_of_removal = |host: &HostName| path_of(host).len() + PER_WRITE;
         let size = |host: &HostName, document: &HostDocument| {
-            path_of(host).len() + document.encode().len() + PER_WRITE
+            size_of_removal(host) + document.encode().len()
         };
         // Automation's record has its place in whichever part it comes to be in.
         let limit = limit / 2;
-        let all: usize = self.hosts.iter().map(|(host, document)| size(host, document)).sum();
-        if all <= limit {
+        let hosts: usize = self.hosts.iter().map(|(host, document)| size(host, document)).sum();
+        let removed: usize = self.removed.iter().map(|host| size_of_removal(host)).sum();
+        if hosts + removed <= limit {
             return vec![self.clone()];
         }
         let (on, off): (Vec<_>, Vec<_>) =
@@ -573,9 +670,11 @@ impl<'a> Batch<'a> {
         let record = if is_begun { offs.first_mut() } else { offs.last_mut() };
         if let Some(part) = record {
             part.automation = self.automation;
-            part.removed.clone_from(&self.removed);
         }
         parts.append(&mut offs);
+        let longest = self.removed.iter().map(|host| size_of_removal(host)).max().unwrap_or(1);
+        let removed = self.removed.chunks((limit / longest).max(1));
+        parts.extend(removed.map(|removed| Self { removed: removed.to_vec(), ..Self::default() }));
         parts
     }
 
@@ -594,7 +693,8 @@ fn version_after(write: &Write) -> (String, Option<u64>) {
 impl Documents {
     async fn load(store: &dyn Store) -> Result<Self, LedgerError> {
         let contents = store.load().await?;
-        let mut documents = Self { revision: contents.revision, ..Self::default() };
+        let revision = contents.revision;
+        let mut documents = Self { revision, read_at: revision, ..Self::default() };
         for (path, stored) in contents.documents {
             documents.take(&path, &stored.data)?;
             documents.note(path, Some(stored.version), stored.revision);
@@ -624,7 +724,8 @@ impl Documents {
     ) -> Result<Option<Vec<(HostName, Record)>>, LedgerError> {
         let written = stored.as_ref().map_or(revision, |stored| stored.revision);
         let known = self.known.get(path).map(|known| known.revision);
-        if known.max(self.removed.get(path).copied()) >= Some(written) {
+        let known = known.or(self.removed.get(path).copied()).unwrap_or(self.read_at);
+        if known >= written {
             return Ok(None);
         }
         let host = path.strip_prefix(HOSTS).and_then(|name| name.parse::<HostName>().ok());
@@ -718,5 +819,68 @@ mod tests {
         let documents = ledger.read();
         assert!(documents.was_written_after(known, &changed));
         assert!(!documents.was_written_after(known, &other));
+    }
+
+    fn stored(version: u64, revision: u64, verdict: Verdict) -> Option<Stored> {
+        let data = HostDocument::new(verdict, Timestamp::UNIX_EPOCH).encode();
+        Some(Stored { data, version, revision })
+    }
+
+    #[test]
+    fn what_is_heard_counts_where_it_is_newer_than_what_is_known() {
+        let mut documents = Documents { read_at: 10, ..Documents::default() };
+        let host: HostName = "h1.lab".parse().unwrap();
+        let path = path_of(&host);
+        let mut hear =
+            |stored, revision| documents.hear(&path, stored, revision).unwrap().is_some();
+        // It was not there when everything was read.
+        assert!(!hear(stored(1, 9, Verdict::On), 0));
+        assert!(hear(stored(1, 12, Verdict::On), 0));
+        assert!(!hear(stored(1, 12, Verdict::On), 0));
+        assert!(!hear(None, 11));
+        assert!(hear(None, 13));
+        // Made anew, it counts from 1.
+        assert!(hear(stored(1, 14, Verdict::Off), 0));
+        assert_eq!((documents.revision, documents.version(&host)), (14, 1));
+        // What this process removed itself it may hear of later, as it was.
+        documents.note(path.clone(), None, 15);
+        assert!(documents.hear(&path, stored(1, 14, Verdict::Off), 0).unwrap().is_none());
+        assert!(documents.hear(&path, stored(1, 16, Verdict::On), 0).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_puts_nobody_off_before_it_is_on_record() {
+        let name = |at: usize| format!("h{at}.lab").parse::<HostName>().unwrap();
+        let names: Vec<HostName> = (0..60).map(name).collect();
+        let on = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
+        let off = HostDocument::new(Verdict::Off, Timestamp::UNIX_EPOCH);
+        let documents = names.iter().enumerate();
+        let hosts = documents.map(|(at, host)| (host, if at % 3 == 0 { &off } else { &on }));
+        let automation = Automation::default();
+        let gone: Vec<HostName> = (100..140).map(name).collect();
+        let batch = Batch {
+            hosts: hosts.collect(),
+            removed: gone.iter().collect(),
+            automation: Some(&automation),
+        };
+        assert_eq!(batch.parts(usize::MAX, true).len(), 1);
+        let limit = 4_000;
+        for is_begun in [true, false] {
+            let parts = batch.parts(limit, is_begun);
+            assert!(parts.len() > 5, "{}", parts.len());
+            let recorded = parts.iter().position(|part| part.automation.is_some()).unwrap();
+            let has_off = |part: &Batch<'_>| part.hosts.values().any(|it| **it == off);
+            let first_off = parts.iter().position(has_off).unwrap();
+            let last_off = parts.iter().rposition(has_off).unwrap();
+            assert_eq!(recorded, if is_begun { first_off } else { last_off });
+            let mut all = Batch::default();
+            for part in &parts {
+                let bytes: usize = part.hosts.values().map(|it| it.encode().len()).sum();
+                assert!(bytes + PER_WRITE * (part.hosts.len() + part.removed.len()) < limit);
+                all.hosts.extend(&part.hosts);
+                all.removed.extend(&part.removed);
+            }
+            assert_eq!((all.hosts, all.removed), (batch.hosts.clone(), batch.removed.clone()));
+        }
     }
 }

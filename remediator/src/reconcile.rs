@@ -42,6 +42,9 @@ const MIN_REST: Duration = Duration::from_millis(100);
 /// milliseconds on a disk that is well.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
+/// How often a round decides anew because people write at other remediators.
+const MAX_CONFLICTS: usize = 10;
+
 /// How many new oddities of a kind, and how many changes that put no host off or on, a
 /// round logs, before it only counts them: a
 /// wrong label is wrong in every alert.
@@ -161,13 +164,17 @@ impl Reconciler {
         let mut memory = Memory::default();
         let mut config = self.config.clone();
         let mut standing = self.ledger.standing();
+        let mut term = None;
         loop {
             if *standing.borrow_and_update() != Standing::Leads {
                 self.stop_judging();
                 if self.wait_to_lead(&mut standing, &token).await.is_none() {
                     return;
                 }
+            }
+            if term != self.ledger.term() {
                 // As after a restart: what another has seen since is not known here.
+                term = self.ledger.term();
                 memory = Memory::default();
                 self.ledger.doubt();
             }
@@ -205,7 +212,11 @@ impl Reconciler {
                 biased;
                 () = token.cancelled() => return None,
                 Ok(()) = standing.changed() => {}
-                () = self.wake.notified() => self.ledger.wake_the_leader().await,
+                () = self.wake.notified() => {
+                    self.ledger.wake_the_leader().await;
+                    // No flood of deliveries may become one of transactions.
+                    tokio::time::sleep(MIN_REST).await;
+                }
                 () = self.heard.notified() => self.record_belated().await,
             }
         }
@@ -217,6 +228,7 @@ impl Reconciler {
         let former = self.report.send_replace(Arc::default());
         former.blind.iter().for_each(|it| self.readiness.set(&it.source, None));
         self.readiness.set(ROUND, None);
+        self.readiness.set(STORE, self.ledger.absence());
     }
 
     fn tell_hang(&self, hangs: bool) {
@@ -237,8 +249,16 @@ impl Reconciler {
         let gather = self.observer.gather(&config, begun);
         let mut facts = token.run_until_cancelled(gather).await?;
         let mut alerts_were_read_again = false;
+        let mut conflicts = 0;
         let written = loop {
             match self.write(&facts, &config, memory, alerts_were_read_again).await {
+                Ok(Written { outcome: Err(StoreError::Conflict { .. }), .. })
+                    if conflicts < MAX_CONFLICTS =>
+                {
+                    // Somebody said something at another remediator: decide on that, too.
+                    conflicts += 1;
+                    alerts_were_read_again = false;
+                }
                 Ok(written) => break written,
                 Err(Again::Alerts) => {
                     let look = self.observer.ask_alertmanagers(&config);

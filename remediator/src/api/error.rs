@@ -36,7 +36,7 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     Later(String),
     /// The store refused: 503.
-    #[error("the store cannot be written; nothing was changed")]
+    #[error("the store did not take it; look what there is before you repeat it")]
     Store(#[source] StoreError),
     /// The journal refused: 503.
     #[error("the journal cannot be written; the delivery was not taken")]

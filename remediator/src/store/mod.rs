@@ -173,6 +173,21 @@ pub(crate) enum StoreError {
         /// What it had.
         known: u64,
     },
+    /// It has forgotten what was known of it, and to go on from there would undo what people
+    /// said.
+    #[error(
+        "the store was emptied or put back to an older state: it has revision {found}, and {known} \
+         was seen; put the right one back, or restart every remediator to go on from what is there"
+    )]
+    Forgetful {
+        /// What it has.
+        found: u64,
+        /// What it had.
+        known: u64,
+    },
+    /// Others have waited for longer than anybody should.
+    #[error("too many wait for the store, which takes long to answer")]
+    Busy,
     /// Nobody knows what the store has, so that nothing can be decided on it.
     #[error("the last write may have been made or not, and the store cannot be read to see")]
     InDoubt {
@@ -232,6 +247,16 @@ pub(crate) trait Store: Send + Sync {
     /// Has whoever leads look at the facts.
     fn wake(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// Lets go of it at the end of the process, so that another can lead at once.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Which lead it is, where this process leads; the same as long as nobody else has led.
+    fn term(&self) -> Option<String> {
+        None
     }
 
     /// How this process stands to it, and whenever that changes.

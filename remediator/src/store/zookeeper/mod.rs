@@ -108,7 +108,7 @@ impl ZooKeeperStore {
         let shared = Arc::new(Shared { place, session, standing });
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = Keeper::new(config, credentials, name, Arc::clone(&shared), tell);
-        let keeper = tokio::spawn(keeper.run()).abort_handle();
+        let keeper = tokio::spawn(keeper.run_for_ever()).abort_handle();
         Self { shared, news: Mutex::new(news), keeper }
     }
 }
@@ -162,6 +162,22 @@ impl Store for ZooKeeperStore {
         true
     }
 
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.keeper.abort();
+            let Some(session) = self.shared.session() else { return };
+            if let Some(path) = session.lock_path()
+                && let Err(error) = within(session.client.delete(&path, None)).await
+            {
+                warn!(%error, "Another remediator leads only once this session has run out");
+            }
+        })
+    }
+
+    fn term(&self) -> Option<String> {
+        self.shared.session().and_then(|session| session.lock_path())
+    }
+
     fn news(&self) -> BoxFuture<'_, News> {
         Box::pin(async {
             match self.news.lock().await.recv().await {
@@ -197,7 +213,11 @@ impl ZooKeeperStore {
             Writer::Automation => session.lock_path().ok_or(StoreError::NotLeading)?,
             Writer::Person => WHITELIST.to_owned(),
         };
-        self.commit(&session, &writes, &fence).await
+        let committed = self.commit(&session, &writes, &fence).await;
+        if matches!(committed, Err(StoreError::NotLeading)) {
+            session.give_up_the_lead();
+        }
+        committed
     }
 
     /// Writes all or nothing, and nothing unless the node `fence` is there.
@@ -259,12 +279,14 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
 async fn load(client: &Client) -> Result<Contents, Error> {
     within(client.sync("/")).await?;
     let (hosts, whitelist) = within(client.get_children(WHITELIST)).await?;
+    let last = within(client.check_stat(REVISION)).await?;
+    let revision = children_revision_of(&whitelist).max(last.map_or(0, |stat| revision_of(&stat)));
     let hosts = hosts.into_iter().map(|host| format!("whitelist/{host}"));
     let found = get_all(client, hosts.chain(["automation".to_owned()]));
     let found = found.try_filter_map(async |(path, found)| Ok(found.map(|found| (path, found))));
     let documents: BTreeMap<String, Stored> = found.try_collect().await?;
     let newest = documents.values().map(|stored| stored.revision).max().unwrap_or(0);
-    Ok(Contents { revision: newest.max(children_revision_of(&whitelist)), documents })
+    Ok(Contents { revision: newest.max(revision), documents })
 }
 
 /// Reads these documents as they are now.

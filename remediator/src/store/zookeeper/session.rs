@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex as SyncMutex},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use std::{
 use futures::FutureExt as _;
 use satellite_config::ZooKeeperStore as Config;
 use tokio::sync::{Notify, mpsc};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use zookeeper_client::{
     Acls, AddWatchMode, Client, CreateMode, Error, EventType, LockPrefix, OwnedLockClient,
     PersistentWatcher, SessionState, WatchedEvent,
@@ -54,6 +55,33 @@ impl Session {
     /// Watches everything below the root.
     async fn watch(&self) -> Result<PersistentWatcher, Error> {
         within(self.client.watch("/", AddWatchMode::PersistentRecursive)).await
+    }
+
+    /// Stands for election anew: the node by which this process led is gone.
+    pub(super) fn give_up_the_lead(&self) {
+        self.unlocked.notify_one();
+    }
+
+    /// Deletes nodes of this session's by which it stands for election. One may be left of
+    /// an attempt whose answer was lost, and nobody would ever get past it.
+    async fn clear_latches(&self) -> Result<(), Error> {
+        for name in within(self.client.list_children(LEADER)).await? {
+            let path = format!("{LEADER}/{name}");
+            let stat = within(self.client.check_stat(&path)).await?;
+            if stat.is_some_and(|stat| stat.ephemeral_owner == self.client.session_id().0) {
+                match within(self.client.delete(&path, None)).await {
+                    Ok(()) | Err(Error::NoNode) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the node by which this process leads, if it does, is still there.
+    async fn has_lost_the_lead(&self) -> bool {
+        let Some(path) = self.lock_path() else { return false };
+        matches!(within(self.client.check_stat(&path)).await, Ok(None))
     }
 
     /// Looks who leads: whoever waits longest, as Curator's latches have it.
@@ -102,8 +130,19 @@ impl Keeper {
         Self { servers, root, session_timeout: *session_timeout, credentials, name, shared, tell }
     }
 
-    /// Never ends.
-    pub(super) async fn run(self) {
+    /// Begins anew also where the client of ZooKeeper panics.
+    pub(super) async fn run_for_ever(self) {
+        loop {
+            if AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
+                error!("The client of ZooKeeper has failed; please report this");
+                self.stand(Standing::Away("its client has failed and begins anew".into()));
+                *self.shared.session.lock().expect("no holder of this lock panics") = None;
+            }
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    async fn run(&self) -> std::convert::Infallible {
         loop {
             let reason = match self.open().await {
                 Ok((session, watcher)) => self.serve(Arc::new(session), watcher).await,
@@ -160,11 +199,21 @@ impl Keeper {
     async fn stand_for_election(&self, session: &Session) -> std::convert::Infallible {
         loop {
             let latch = LockPrefix::new_curator(LEADER, LATCH).expect("these are good names");
-            match session.client.lock(latch, self.name.as_bytes(), session.acls).await {
+            let lock = async {
+                session.clear_latches().await?;
+                session.client.lock(latch, self.name.as_bytes(), session.acls).await
+            };
+            match lock.await {
                 Ok(lock) => {
                     session.set_lock(Some(lock.into_owned()));
                     self.stand_as(session);
-                    session.unlocked.notified().await;
+                    loop {
+                        session.unlocked.notified().await;
+                        // It may have been told of an earlier lead.
+                        if session.has_lost_the_lead().await {
+                            break;
+                        }
+                    }
                     session.set_lock(None);
                     self.stand_as(session);
                 }
@@ -192,24 +241,27 @@ impl Keeper {
                 return reason;
             }
             if heard.connection {
-                if session.is_connected() {
-                    // The client forgets to renew watches of this kind when it connects anew.
-                    match session.watch().await {
-                        Ok(renewed) => watcher = renewed,
-                        Err(Error::ConnectionLoss) => {}
-                        Err(error) => return explain(&error),
+                // At once: without a connection every question below waits in vain.
+                self.stand_as(session);
+                // The client forgets to renew watches of this kind when it connects anew.
+                while session.is_connected() {
+                    if let Ok(renewed) = session.watch().await {
+                        watcher = renewed;
+                        break;
                     }
                 }
-                self.stand_as(session);
+                if session.is_connected() && session.has_lost_the_lead().await {
+                    session.give_up_the_lead();
+                }
                 self.say(News::Unknown);
             }
-            if heard.election {
+            if heard.election && session.is_connected() {
                 session.look_for_leader().await;
                 self.stand_as(session);
             }
             if session.lock_path().is_some_and(|path| heard.deleted.contains(&path)) {
                 warn!("Somebody has deleted the node by which this remediator led");
-                session.unlocked.notify_one();
+                session.give_up_the_lead();
             }
             if heard.wake {
                 self.say(News::Woken);

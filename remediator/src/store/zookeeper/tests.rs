@@ -29,7 +29,10 @@ fn config(server: &str) -> Config {
 async fn stands(store: &ZooKeeperStore, wanted: impl Fn(&Standing) -> bool) -> Standing {
     let mut standing = store.standing();
     let found = tokio::time::timeout(4 * SESSION, standing.wait_for(wanted)).await;
-    found.expect("it comes to stand so").unwrap().clone()
+    found
+        .unwrap_or_else(|_| panic!("it stands otherwise: {:?}", store.standing().borrow()))
+        .unwrap()
+        .clone()
 }
 
 /// A store, once it leads.
@@ -58,6 +61,12 @@ async fn heard(store: &ZooKeeperStore) -> BTreeMap<String, Option<Stored>> {
             return documents;
         }
     }
+}
+
+/// Hears all that there is to hear so far.
+async fn hear_all(store: &ZooKeeperStore) {
+    let quiet = Duration::from_millis(300);
+    while tokio::time::timeout(quiet, store.news()).await.is_ok() {}
 }
 
 /// A way to a server that can be cut.
@@ -124,7 +133,8 @@ async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
     other.wake().await;
     let woken = async { while !matches!(leader.news().await, News::Woken) {} };
     tokio::time::timeout(SESSION, woken).await.unwrap();
-    drop(leader);
+    leader.close().await;
+    assert!(leader.term().is_none() || other.term().is_none());
     stands(&other, |standing| *standing == Standing::Leads).await;
     other.write(vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
     run.succeed();
@@ -137,6 +147,7 @@ async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper
     let first = leading(&way.address).await;
     let second = following(zookeeper.address()).await;
     let stale = first.shared.session().unwrap();
+    hear_all(&first).await;
     way.cut.send_replace(true);
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
     let refused = first.write(vec![put("automation", None, "{}")], Writer::Automation).await;
@@ -164,6 +175,7 @@ async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zoo
     let way = Way::to(zookeeper.address()).await;
     let first = leading(&way.address).await;
     let second = following(zookeeper.address()).await;
+    hear_all(&first).await;
     way.cut.send_replace(true);
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
     second.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
@@ -221,4 +233,39 @@ fn credentials_are_one_line_and_are_not_shown() {
         assert!(bad.len() < 2 || !refused.contains(bad), "{refused}");
     }
     assert_eq!(format!("{:?}", Credentials::parse("user:word")), "Ok(Credentials)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_node_is_deleted_leads_no_more_and_stands_again_needs_zookeeper() {
+    let (run, zookeeper) = start("store-deleted");
+    let store = leading(zookeeper.address()).await;
+    let term = store.term().unwrap();
+    let client = Client::connect(zookeeper.address()).await.unwrap();
+    client.delete(&format!("/satellite/lab{term}"), None).await.unwrap();
+    let mut standing = store.standing();
+    let anew = standing.wait_for(|standing| {
+        *standing == Standing::Leads && store.term().is_some_and(|now| now != term)
+    });
+    tokio::time::timeout(4 * SESSION, anew).await.expect("it leads anew").unwrap();
+    store.write(vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
+    run.succeed();
+}
+
+/// As an attempt leaves it whose answer was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_left_of_an_attempt_stands_in_nobody_s_way_needs_zookeeper() {
+    let (run, zookeeper) = start("store-left");
+    let store = leading(zookeeper.address()).await;
+    let session = store.shared.session().unwrap();
+    let left = format!("{LEADER}/_c_0-latch-0000000000");
+    let ephemeral = CreateMode::Ephemeral.with_acls(session.acls);
+    session.client.create(&left, b"", &ephemeral).await.unwrap();
+    let term = store.term().unwrap();
+    session.client.delete(&term, None).await.unwrap();
+    let mut standing = store.standing();
+    let anew = standing.wait_for(|standing| {
+        *standing == Standing::Leads && store.term().is_some_and(|now| now != term)
+    });
+    tokio::time::timeout(4 * SESSION, anew).await.expect("it leads anew").unwrap();
+    run.succeed();
 }
