@@ -68,6 +68,15 @@ pub(super) fn config(raw: Raw, complaints: &mut Complaints) -> Option<Config> {
     let access = access(mesos.credentials_file, mesos.tls.unwrap_or_default(), complaints);
     let masters = urls("mesos.masters", mesos.masters, complaints);
     let store = store(raw.store, masters.as_deref(), complaints);
+    let dry_run = raw.policy.as_ref().and_then(|policy| policy.dry_run) == Some(true);
+    if dry_run && matches!(store, Some(Store::ZooKeeper(_))) {
+        complaints.add(
+            "policy.dry_run",
+            "cannot be had with store.zookeeper yet: what is decided would be written there, for \
+             every remediator that shares it; use store.embedded with a folder of its own for a \
+             dry run, or write false",
+        );
+    }
     let whitelist = raw.whitelist.unwrap_or_default();
     let reconcile_interval = interval(
         "reconcile_interval",
