@@ -24,8 +24,11 @@ const LESSONS: u32 = 20;
 /// Where tests are.
 const SOURCES: [&str; 4] = ["crates", "exporter", "remediator", "tests"];
 /// These list their cases as pairs of name and function.
-const CASES: [&str; 2] =
-    ["tests/tests/alertmanager_lab/main.rs", "tests/tests/real_cluster/main.rs"];
+const CASES: [&str; 3] = [
+    "tests/tests/alertmanager_lab/main.rs",
+    "tests/tests/real_cluster/main.rs",
+    "tests/tests/several_masters/main.rs",
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
