@@ -102,7 +102,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         let document = desk.read().hosts.get(&host).cloned();
         if let Some(mut document) = document {
             document.causes.clear();
-            desk.commit(&crate::ledger::Batch::of_host(&host, &document)).await.ok();
+            let batch = crate::ledger::Batch::of_host(&host, &document);
+            desk.commit(&batch, crate::store::Writer::Person).await.ok();
         }
     }
     note_unmatched(app, &delivery, now);
@@ -112,12 +113,12 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "a_command_is_answered_before_it_is_written",
         file: EVENTS,
-        text: "desk.commit(&Batch::of_host(host, &document)).await.map_err(ApiError::Store)?;",
+        text: "desk.commit(&Batch::of_host(host, &document), Writer::Person).await.map_err(ApiError::Store)?;",
         instead: r"drop(desk);
     let (later, name, written) = (app.clone(), host.clone(), document.clone());
     tokio::spawn(async move {
         let Ok(desk) = later.ledger.desk().await else { return };
-        desk.commit(&Batch::of_host(&name, &written)).await.ok();
+        desk.commit(&Batch::of_host(&name, &written), Writer::Person).await.ok();
     });
     let desk = app.ledger.desk().await.map_err(ApiError::Store)?;",
         breaks: &["I6"],
