@@ -153,7 +153,10 @@ pub(super) fn view(
     now: Timestamp,
 ) -> HostView {
     let blocks = outlook.map_or(&[][..], |outlook| &outlook.blocked_by);
-    let blocks = blocks.iter().map(ToString::to_string).chain(deferral.map(str::to_owned));
+    // A host that nobody has said anything of waits for nothing.
+    let waits = document.verdict() == Verdict::Off || document.ruling_event().is_some();
+    let deferral = deferral.filter(|_| waits).map(str::to_owned);
+    let blocks = blocks.iter().map(ToString::to_string).chain(deferral);
     HostView {
         host: host.clone(),
         state: document.verdict(),

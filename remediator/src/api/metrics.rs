@@ -130,7 +130,8 @@ fn round_families(app: &App) -> Vec<Family> {
             float_of_flag(app.store_failure().is_none()),
         ),
     ];
-    let Some(at) = report.at else { return families };
+    // What it has found before it came to follow is no longer its to tell.
+    let Some(at) = report.at.filter(|_| app.leads()) else { return families };
     families.push(gauge(
         "satellite_reconcile_last_round_timestamp_seconds",
         "When the last round that has ended began",
