@@ -324,9 +324,7 @@ impl Ledger {
                 }
                 news = self.store.news() => news,
                 // Who follows may have nobody else who reads again what could not be read.
-                () = sleep(READ_AGAIN_AFTER), if self.is_in_doubt() && !self.is_away() => {
-                    News::Unknown
-                }
+                () = sleep(READ_AGAIN_AFTER), if self.is_to_be_read_again() => News::Unknown,
             };
             match news {
                 News::Documents { documents, revision } => {
@@ -375,8 +373,10 @@ impl Ledger {
         is_news
     }
 
-    fn is_away(&self) -> bool {
-        matches!(&*self.standing().borrow(), Standing::Away(_))
+    /// Of a store of its own a process reads again in its next round.
+    fn is_to_be_read_again(&self) -> bool {
+        let is_away = matches!(&*self.standing().borrow(), Standing::Away(_));
+        self.store.is_shared() && !is_away && self.is_in_doubt()
     }
 
     /// Why the store is out of reach, if it is.
@@ -786,6 +786,8 @@ fn path_of(host: &HostName) -> String {
 mod tests {
     use super::*;
     use crate::store::Contents;
+    use std::sync::Arc;
+
     use futures::{FutureExt as _, future::BoxFuture};
     use jiff::Timestamp;
 
@@ -882,5 +884,51 @@ mod tests {
             }
             assert_eq!((all.hosts, all.removed), (batch.hosts.clone(), batch.removed.clone()));
         }
+    }
+
+    /// A store of which somebody else holds what is in it.
+    struct Lent(Arc<std::sync::Mutex<Contents>>);
+
+    impl Store for Lent {
+        fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+            std::future::ready(Ok(self.0.lock().unwrap().clone())).boxed()
+        }
+
+        fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
+            std::future::ready(self.0.lock().unwrap().apply(writes)).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_has_forgotten_what_was_known_of_it_is_not_gone_on_from() {
+        let contents = Arc::<std::sync::Mutex<Contents>>::default();
+        let store = Box::new(Lent(Arc::clone(&contents)));
+        let ledger = Ledger::load(store, Readiness::default()).await.unwrap();
+        let host: HostName = "h1.lab".parse().unwrap();
+        let document = HostDocument::new(Verdict::Off, Timestamp::UNIX_EPOCH);
+        let desk = ledger.desk().await.unwrap();
+        desk.commit(&Batch::of_host(&host, &document), Writer::Person).await.unwrap();
+        drop(desk);
+        *contents.lock().unwrap() = Contents::default();
+        ledger.doubt();
+        assert!(matches!(ledger.desk().await.err(), Some(StoreError::Forgetful { .. })));
+        assert!(ledger.read().hosts.contains_key(&host));
+    }
+
+    #[tokio::test]
+    async fn what_is_missed_during_a_write_is_read_all_the_same() {
+        let contents = Arc::<std::sync::Mutex<Contents>>::default();
+        let store = Box::new(Lent(Arc::clone(&contents)));
+        let ledger = Ledger::load(store, Readiness::default()).await.unwrap();
+        let [own, other]: [HostName; 2] = ["h1.lab", "h2.lab"].map(|it| it.parse().unwrap());
+        let document = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
+        let desk = ledger.desk().await.unwrap();
+        let write = Write { path: path_of(&other), expected: None, data: Some(document.encode()) };
+        contents.lock().unwrap().apply(vec![write]).unwrap();
+        ledger.doubt();
+        desk.commit(&Batch::of_host(&own, &document), Writer::Person).await.unwrap();
+        drop(desk);
+        drop(ledger.desk().await.unwrap());
+        assert!(ledger.read().hosts.contains_key(&other));
     }
 }

@@ -148,6 +148,8 @@ struct Difference {
     removed: Vec<HostName>,
     /// Whether somebody else has changed the file.
     is_foreign: bool,
+    /// Whether it is the list that was there when this process started.
+    is_first: bool,
 }
 
 impl Merger {
@@ -233,6 +235,7 @@ impl Merger {
             added: without(&list.hosts, &in_file),
             removed: without(&in_file, &list.hosts),
             is_foreign: last.list.is_some() && !is_ours,
+            is_first: last.list.is_none(),
         });
         Some(Step { generation, list, kept, difference })
     }
@@ -284,7 +287,7 @@ impl Merger {
 
     async fn report(&self, step: &Step, difference: &Difference) {
         let Step { generation, list, .. } = step;
-        let Difference { added, removed, is_foreign } = difference;
+        let Difference { added, removed, is_foreign, is_first } = difference;
         let (shown_added, shown_removed) = (shown(added), shown(removed));
         if *is_foreign {
             self.status.send_modify(|status| status.foreign_edits += 1);
@@ -292,6 +295,14 @@ impl Merger {
                 put_back = shown_added,
                 taken_out = shown_removed,
                 "Somebody else changed the whitelist file; it was put right. `satctl on HOST` and `satctl off HOST` do it properly"
+            );
+        } else if *is_first && !removed.is_empty() {
+            warn!(
+                generation,
+                hosts = list.hosts.len(),
+                added = shown_added,
+                removed = shown_removed,
+                "Wrote the whitelist: the one that was there at the start had more hosts"
             );
         } else {
             info!(

@@ -177,7 +177,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "after_a_failed_write_the_store_is_not_read_again",
         file: LEDGER,
-        text: "if !self.in_doubt.load(Ordering::Relaxed) {",
+        text: "if !self.is_in_doubt() {",
         instead: "if true {",
         breaks: &["I6", "I22", "I34", "I37"],
     },
