@@ -33,6 +33,8 @@ use crate::{
 
 /// Below this path lies one document per host, named by it.
 const HOSTS: &str = "whitelist/";
+/// What others write is heard of within milliseconds.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
 /// After so long what could not be read is read again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Who waits for longer for a turn at a store that is shared is told to come again: a
@@ -327,10 +329,10 @@ impl Ledger {
                 () = sleep(READ_AGAIN_AFTER), if self.is_to_be_read_again() => News::Unknown,
             };
             match news {
-                News::Documents { documents, revision } => {
+                News::Documents { documents, gone_at, revision } => {
                     let _turn = self.turn.lock().await;
                     // What this process has written itself comes back, too.
-                    if !self.take_news(documents, revision) {
+                    if !self.take_news(documents, gone_at, revision) {
                         continue;
                     }
                 }
@@ -348,12 +350,18 @@ impl Ledger {
     }
 
     /// Takes over what others have written, as far as it is newer than what is known, and
-    /// says whether anything was.
-    fn take_news(&self, news: BTreeMap<String, Option<Stored>>, revision: u64) -> bool {
-        let mut is_news = false;
+    /// says whether anything was. What is gone was so at `gone_at`; with these, everything is
+    /// known of `revision`.
+    fn take_news(
+        &self,
+        news: BTreeMap<String, Option<Stored>>,
+        gone_at: u64,
+        revision: u64,
+    ) -> bool {
+        let (mut is_news, mut is_whole) = (false, true);
         let mut documents = self.documents.write().expect("no writer of the documents panics");
         for (path, stored) in news {
-            match documents.hear(&path, stored, revision) {
+            match documents.hear(&path, stored, gone_at) {
                 Ok(None) => {}
                 Ok(Some(transitions)) => {
                     self.note_transitions(transitions);
@@ -362,12 +370,17 @@ impl Ledger {
                 Err(error) => {
                     error!(error = chain(&error), "Somebody else has written what cannot be read");
                     self.doubt();
+                    is_whole = false;
                 }
             }
         }
+        let former = documents.revision;
+        if is_whole {
+            documents.revision = former.max(revision);
+        }
         let revision = documents.revision;
         drop(documents);
-        if is_news {
+        if is_news || revision != former {
             self.revision.send_replace(revision);
         }
         is_news
@@ -473,6 +486,16 @@ impl Ledger {
         Ok(Desk { ledger: self, _turn: turn })
     }
 
+    /// Waits until what others have written since this revision is known; or has everything
+    /// read again.
+    pub(crate) async fn catch_up(&self, seen: u64) {
+        let mut revision = self.revision.subscribe();
+        let newer = revision.wait_for(|revision| *revision > seen);
+        if tokio::time::timeout(CATCH_UP_WITHIN, newer).await.is_err() {
+            self.doubt();
+        }
+    }
+
     /// Lets go of the store, so that another remediator can lead at once.
     pub(crate) async fn close(&self) {
         self.store.close().await;
@@ -532,7 +555,8 @@ impl Desk<'_> {
         // Until it is known to have succeeded, or to have failed.
         self.ledger.in_doubt.store(true, Ordering::SeqCst);
         self.ledger.doubted().extend(changed.iter().map(|(host, _)| (*host).clone()));
-        let write = self.ledger.store.write(writes, writer);
+        let seen = self.read().revision;
+        let write = self.ledger.store.write(writes, writer, seen);
         let written = self.ledger.wait_for_store(write).await;
         let revision = match written {
             Ok(revision) => revision,
@@ -573,9 +597,11 @@ impl Desk<'_> {
                 let found = found.as_deref().cloned();
                 let revision = self.read().revision;
                 self.settled();
-                self.ledger.take_news(BTreeMap::from([(path.clone(), found)]), revision);
+                self.ledger.take_news(BTreeMap::from([(path.clone(), found)]), revision, revision);
             }
-            StoreError::NotLeading | StoreError::TooLarge { .. } => self.settled(),
+            StoreError::Overtaken { .. } | StoreError::NotLeading | StoreError::TooLarge { .. } => {
+                self.settled();
+            }
             error => self.ledger.tell_trouble(Some(chain(error))),
         }
     }
@@ -754,7 +780,6 @@ impl Documents {
                 }
             }
         }
-        self.revision = self.revision.max(written);
         Ok(Some(transitions))
     }
 
@@ -800,8 +825,13 @@ mod tests {
             std::future::ready(Ok(self.0.lock().unwrap().clone())).boxed()
         }
 
-        fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
-            self.0.lock().unwrap().apply(writes).unwrap();
+        fn write(
+            &self,
+            writes: Vec<Write>,
+            _: Writer,
+            seen: u64,
+        ) -> BoxFuture<'_, Result<u64, StoreError>> {
+            self.0.lock().unwrap().apply(writes, seen).unwrap();
             let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
             let error = StoreError::Unavailable { operation: "write", place: "s".into(), source };
             std::future::ready(Err(error)).boxed()
@@ -843,7 +873,7 @@ mod tests {
         assert!(hear(None, 13));
         // Made anew, it counts from 1.
         assert!(hear(stored(1, 14, Verdict::Off), 0));
-        assert_eq!((documents.revision, documents.version(&host)), (14, 1));
+        assert_eq!(documents.version(&host), 1);
         // What this process removed itself it may hear of later, as it was.
         documents.note(path.clone(), None, 15);
         assert!(documents.hear(&path, stored(1, 14, Verdict::Off), 0).unwrap().is_none());
@@ -894,8 +924,13 @@ mod tests {
             std::future::ready(Ok(self.0.lock().unwrap().clone())).boxed()
         }
 
-        fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
-            std::future::ready(self.0.lock().unwrap().apply(writes)).boxed()
+        fn write(
+            &self,
+            writes: Vec<Write>,
+            _: Writer,
+            seen: u64,
+        ) -> BoxFuture<'_, Result<u64, StoreError>> {
+            std::future::ready(self.0.lock().unwrap().apply(writes, seen)).boxed()
         }
     }
 
@@ -916,7 +951,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missed_during_a_write_is_read_all_the_same() {
+    async fn nothing_is_written_on_what_is_no_longer_so() {
         let contents = Arc::<std::sync::Mutex<Contents>>::default();
         let store = Box::new(Lent(Arc::clone(&contents)));
         let ledger = Ledger::load(store, Readiness::default()).await.unwrap();
@@ -924,11 +959,14 @@ mod tests {
         let document = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
         let desk = ledger.desk().await.unwrap();
         let write = Write { path: path_of(&other), expected: None, data: Some(document.encode()) };
-        contents.lock().unwrap().apply(vec![write]).unwrap();
-        ledger.doubt();
-        desk.commit(&Batch::of_host(&own, &document), Writer::Person).await.unwrap();
+        contents.lock().unwrap().apply(vec![write], 0).unwrap();
+        let batch = Batch::of_host(&own, &document);
+        let refused = desk.commit(&batch, Writer::Person).await;
+        assert!(matches!(refused, Err(StoreError::Overtaken { seen: 0 })), "{refused:?}");
         drop(desk);
-        drop(ledger.desk().await.unwrap());
-        assert!(ledger.read().hosts.contains_key(&other));
+        ledger.catch_up(0).await;
+        let desk = ledger.desk().await.unwrap();
+        assert!(desk.read().hosts.contains_key(&other));
+        desk.commit(&batch, Writer::Person).await.unwrap();
     }
 }

@@ -252,12 +252,17 @@ impl Reconciler {
         let mut conflicts = 0;
         let written = loop {
             match self.write(&facts, &config, memory, alerts_were_read_again).await {
+                // Somebody said something at another remediator: decide on that, too.
                 Ok(Written { outcome: Err(StoreError::Conflict { .. }), .. })
                     if conflicts < MAX_CONFLICTS =>
                 {
-                    // Somebody said something at another remediator: decide on that, too.
                     conflicts += 1;
-                    alerts_were_read_again = false;
+                }
+                Ok(Written { outcome: Err(StoreError::Overtaken { seen }), .. })
+                    if conflicts < MAX_CONFLICTS =>
+                {
+                    conflicts += 1;
+                    self.ledger.catch_up(seen).await;
                 }
                 Ok(written) => break written,
                 Err(Again::Alerts) => {

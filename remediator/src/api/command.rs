@@ -1,7 +1,7 @@
 //! What every command has in common: who says it, why, for how long, and that it
 //! is carried out to its end.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, request::Parts};
@@ -30,16 +30,19 @@ const ATTEMPTS: usize = 100;
 /// It is decided anew where somebody at another remediator has written the document
 /// meanwhile.
 pub(super) async fn to_the_end<T, F>(
+    app: &App,
     command: impl Fn() -> F + Send + 'static,
 ) -> Result<T, ApiError>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, ApiError>> + Send + 'static,
 {
+    let ledger = Arc::clone(&app.ledger);
     let attempts = async move {
         for _ in 1..ATTEMPTS {
             match command().await {
                 Err(ApiError::Store(StoreError::Conflict { .. })) => {}
+                Err(ApiError::Store(StoreError::Overtaken { seen })) => ledger.catch_up(seen).await,
                 outcome => return outcome,
             }
         }

@@ -115,7 +115,7 @@ pub(super) async fn delete(
 /// Adds or replaces a manual event. Gives whether it is new, and the host as it is then.
 pub(super) async fn say(app: App, word: Word) -> Result<(bool, HostView), ApiError> {
     refuse_in_dry_run(&app)?;
-    to_the_end(move || say_once(app.clone(), word.clone())).await
+    to_the_end(&app.clone(), move || say_once(app.clone(), word.clone())).await
 }
 
 async fn say_once(app: App, word: Word) -> Result<(bool, HostView), ApiError> {
@@ -136,7 +136,7 @@ async fn say_once(app: App, word: Word) -> Result<(bool, HostView), ApiError> {
 /// Takes a manual event back. Gives the host as it is then.
 pub(super) async fn take_back(app: App, withdrawal: Withdrawal) -> Result<HostView, ApiError> {
     refuse_in_dry_run(&app)?;
-    to_the_end(move || take_back_once(app.clone(), withdrawal.clone())).await
+    to_the_end(&app.clone(), move || take_back_once(app.clone(), withdrawal.clone())).await
 }
 
 async fn take_back_once(app: App, withdrawal: Withdrawal) -> Result<HostView, ApiError> {

@@ -35,7 +35,7 @@ pub(super) async fn delete(
 /// back in the next round, as a new host, with all that was said of it lost.
 pub(super) async fn forget(app: App, host: HostName, author: String) -> Result<(), ApiError> {
     refuse_in_dry_run(&app)?;
-    to_the_end(move || forget_once(app.clone(), host.clone(), author.clone())).await
+    to_the_end(&app.clone(), move || forget_once(app.clone(), host.clone(), author.clone())).await
 }
 
 async fn forget_once(app: App, host: HostName, author: String) -> Result<(), ApiError> {

@@ -68,7 +68,7 @@ async fn change(
     edit: impl Fn(&mut Automation, &BTreeMap<HostName, HostDocument>) + Clone + Send + Sync + 'static,
 ) -> Result<Json<Status>, ApiError> {
     refuse_in_dry_run(&app)?;
-    to_the_end(move || change_once(app.clone(), details.clone(), edit.clone())).await
+    to_the_end(&app.clone(), move || change_once(app.clone(), details.clone(), edit.clone())).await
 }
 
 async fn change_once(

@@ -29,7 +29,12 @@ impl Store for SimulatedStore {
         .boxed()
     }
 
-    fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn write(
+        &self,
+        writes: Vec<Write>,
+        _: Writer,
+        seen: u64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
         async move {
             let fate = self.0.face(Area::Store, "commit", &STORE).await;
             // A failure may come after all was written: nobody can tell then.
@@ -41,7 +46,7 @@ impl Store for SimulatedStore {
                 };
             }
             let outcome = self.0.with(|world| {
-                let outcome = world.store.apply(writes.clone());
+                let outcome = world.store.apply(writes.clone(), seen);
                 if outcome.is_ok() {
                     world.check_commit(&writes);
                 }

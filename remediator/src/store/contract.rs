@@ -7,6 +7,16 @@ pub(super) fn put(path: &str, expected: Option<u64>, data: &str) -> Write {
     Write { path: path.into(), expected, data: Some(data.into()) }
 }
 
+/// Writes on all that is in the store.
+pub(super) async fn write(
+    store: &impl Store,
+    writes: Vec<Write>,
+    writer: Writer,
+) -> Result<u64, StoreError> {
+    let seen = store.load().await?.revision;
+    store.write(writes, writer, seen).await
+}
+
 fn remove(path: &str, expected: u64) -> Write {
     Write { path: path.into(), expected: Some(expected), data: None }
 }
@@ -19,6 +29,7 @@ pub(super) async fn holds<S: Store>(store: S, reopened: impl AsyncFnOnce(S) -> B
     compares_before_it_sets(&store).await;
     writes_all_or_nothing(&store).await;
     removes(&store).await;
+    lets_nobody_write_on_what_is_no_longer_so(&store).await;
     let before = store.load().await.unwrap();
     let after = reopened(store).await.load().await.unwrap();
     assert_eq!(before, after);
@@ -31,9 +42,9 @@ async fn begins_empty(store: &impl Store) {
 
 async fn counts_versions_and_revisions(store: &impl Store) {
     let first = vec![put("automation", None, "{}"), put("whitelist/h1", None, "1")];
-    let first = store.write(first, Writer::Automation).await.unwrap();
+    let first = write(store, first, Writer::Automation).await.unwrap();
     let again = vec![put("whitelist/h1", Some(1), "2")];
-    let again = store.write(again, Writer::Person).await.unwrap();
+    let again = write(store, again, Writer::Person).await.unwrap();
     assert!(again > first);
     let contents = store.load().await.unwrap();
     assert!(contents.revision >= again);
@@ -49,8 +60,8 @@ async fn compares_before_it_sets(store: &impl Store) {
         ("whitelist/h1", Some(3), Some(2)),
         ("whitelist/nobody", Some(1), None),
     ] {
-        for write in [put(path, expected, "3"), remove(path, expected.unwrap_or(9))] {
-            let refused = store.write(vec![write], Writer::Person).await.unwrap_err();
+        for one in [put(path, expected, "3"), remove(path, expected.unwrap_or(9))] {
+            let refused = write(store, vec![one], Writer::Person).await.unwrap_err();
             let StoreError::Conflict { path: of, found: there, .. } = refused else {
                 panic!("{refused:?}")
             };
@@ -69,7 +80,7 @@ async fn writes_all_or_nothing(store: &impl Store) {
             put("whitelist/fd00::2", None, "ünïcode"),
         ];
         writes[at].expected = Some(7);
-        let refused = store.write(writes, Writer::Automation).await;
+        let refused = write(store, writes, Writer::Automation).await;
         assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
         assert_eq!(store.load().await.unwrap().documents, before);
     }
@@ -77,10 +88,24 @@ async fn writes_all_or_nothing(store: &impl Store) {
 
 async fn removes(store: &impl Store) {
     let before = store.load().await.unwrap().revision;
-    let revision = store.write(vec![remove("whitelist/h1", 2)], Writer::Person).await.unwrap();
+    let revision = write(store, vec![remove("whitelist/h1", 2)], Writer::Person).await.unwrap();
     assert!(revision > before);
     assert!(!store.load().await.unwrap().documents.contains_key("whitelist/h1"));
     let anew = vec![put("whitelist/h1", None, "anew"), put("whitelist/fd00::2", None, "")];
-    assert!(store.write(anew, Writer::Person).await.unwrap() > revision);
+    assert!(write(store, anew, Writer::Person).await.unwrap() > revision);
     assert_eq!(store.load().await.unwrap().documents["whitelist/h1"].version, 1);
+}
+
+async fn lets_nobody_write_on_what_is_no_longer_so(store: &impl Store) {
+    let seen = store.load().await.unwrap().revision;
+    let others = vec![put("whitelist/h3", None, "others")];
+    let newer = store.write(others, Writer::Person, seen).await.unwrap();
+    for writer in [Writer::Automation, Writer::Person] {
+        let late = vec![put("whitelist/h4", None, "late")];
+        let refused = store.write(late, writer, seen).await;
+        assert!(matches!(refused, Err(StoreError::Overtaken { .. })), "{refused:?}");
+    }
+    let contents = store.load().await.unwrap();
+    assert_eq!(contents.revision, newer);
+    assert!(!contents.documents.contains_key("whitelist/h4"));
 }

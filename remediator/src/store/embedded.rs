@@ -76,10 +76,15 @@ impl Store for EmbeddedStore {
         })
     }
 
-    fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn write(
+        &self,
+        writes: Vec<Write>,
+        _: Writer,
+        seen: u64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.blocking("write to", move |file| {
             file.with("write to", |database| {
-                let revision = write(database, &writes)?;
+                let revision = write(database, &writes, seen)?;
                 Ok((revision, revision))
             })
         })
@@ -184,7 +189,7 @@ fn load(database: &Database) -> Result<Contents, Failure> {
     Ok(Contents { revision, documents })
 }
 
-fn write(database: &Database, writes: &[Write]) -> Result<u64, Failure> {
+fn write(database: &Database, writes: &[Write], seen: u64) -> Result<u64, Failure> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     let revision = {
@@ -206,7 +211,11 @@ fn write(database: &Database, writes: &[Write]) -> Result<u64, Failure> {
             }
         }
         let mut counters = transaction.open_table(COUNTERS)?;
-        let revision = counters.get(REVISION)?.map_or(0, |it| it.value()) + 1;
+        let former = counters.get(REVISION)?.map_or(0, |it| it.value());
+        if former != seen {
+            return Err(Failure::Conflict(StoreError::Overtaken { seen }));
+        }
+        let revision = former + 1;
         counters.insert(REVISION, revision)?;
         revision
     };
@@ -239,16 +248,19 @@ mod tests {
     async fn after_a_failure_the_file_is_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")], Writer::Person).await.unwrap();
+        contract::write(&store, vec![put("a", None, "1")], Writer::Person).await.unwrap();
         fail(&store);
-        assert_eq!(store.write(vec![put("a", Some(1), "2")], Writer::Person).await.unwrap(), 2);
+        assert_eq!(
+            contract::write(&store, vec![put("a", Some(1), "2")], Writer::Person).await.unwrap(),
+            2
+        );
     }
 
     #[tokio::test]
     async fn a_store_that_is_gone_is_not_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")], Writer::Person).await.unwrap();
+        contract::write(&store, vec![put("a", None, "1")], Writer::Person).await.unwrap();
         fail(&store);
         fs::rename(folder.path().join(FILE_NAME), folder.path().join("away")).unwrap();
         assert!(store.load().await.is_err());
@@ -263,7 +275,7 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         drop(EmbeddedStore::open(other.path()).unwrap());
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")], Writer::Person).await.unwrap();
+        contract::write(&store, vec![put("a", None, "1")], Writer::Person).await.unwrap();
         fail(&store);
         fs::copy(other.path().join(FILE_NAME), folder.path().join(FILE_NAME)).unwrap();
         let refused = store.load().await;
@@ -274,11 +286,11 @@ mod tests {
     async fn a_removed_document_is_gone_and_may_be_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        store.write(vec![put("a", None, "1")], Writer::Person).await.unwrap();
+        contract::write(&store, vec![put("a", None, "1")], Writer::Person).await.unwrap();
         let remove = Write { data: None, ..put("a", Some(1), "") };
-        store.write(vec![remove], Writer::Person).await.unwrap();
+        contract::write(&store, vec![remove], Writer::Person).await.unwrap();
         assert!(store.load().await.unwrap().documents.is_empty());
-        store.write(vec![put("a", None, "2")], Writer::Person).await.unwrap();
+        contract::write(&store, vec![put("a", None, "2")], Writer::Person).await.unwrap();
         assert_eq!(store.load().await.unwrap().documents["a"].version, 1);
     }
 

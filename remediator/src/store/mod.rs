@@ -42,13 +42,17 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Carries out all writes or none, and returns the new revision.
-    pub(crate) fn apply(&mut self, writes: Vec<Write>) -> Result<u64, StoreError> {
+    /// Carries out all writes or none, and returns the new revision. They were decided on
+    /// the revision `seen`.
+    pub(crate) fn apply(&mut self, writes: Vec<Write>, seen: u64) -> Result<u64, StoreError> {
         for Write { path, expected, .. } in &writes {
             let found = self.documents.get(path);
             if found.map(|stored| stored.version) != *expected {
                 return Err(StoreError::conflict(path, *expected, found.cloned()));
             }
+        }
+        if seen != self.revision {
+            return Err(StoreError::Overtaken { seen });
         }
         for Write { path, expected, data } in writes {
             match data {
@@ -106,7 +110,9 @@ pub(crate) enum News {
     Documents {
         /// By path; `None`: gone.
         documents: BTreeMap<String, Option<Stored>>,
-        /// The revision of the store at which those that are gone were so.
+        /// The revision at which those that are gone were so.
+        gone_at: u64,
+        /// The revision of which everything is known with these.
         revision: u64,
     },
     /// Something may have been missed: everything has to be read again.
@@ -130,6 +136,12 @@ pub(crate) enum StoreError {
         expected: Option<u64>,
         /// What is there.
         found: Option<Box<Stored>>,
+    },
+    /// Somebody else wrote another document meanwhile: decide anew on that, too.
+    #[error("others have written since revision {seen} of the store")]
+    Overtaken {
+        /// The revision that the writer knew.
+        seen: u64,
     },
     /// Automation's writes are another remediator's by now.
     #[error("this remediator does not lead, or does no longer")]
@@ -224,9 +236,15 @@ pub(crate) trait Store: Send + Sync {
     /// Reads everything.
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>>;
 
-    /// Carries out all writes or none, durably. Returns the new revision. The
-    /// version of each written document is the former one plus 1, or 1.
-    fn write(&self, writes: Vec<Write>, writer: Writer) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// Carries out all writes or none, durably, unless anything was written after the
+    /// revision `seen`: budgets and floors are judged over all documents. Returns the new
+    /// revision. The version of each written document is the former one plus 1, or 1.
+    fn write(
+        &self,
+        writes: Vec<Write>,
+        writer: Writer,
+        seen: u64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// How many bytes of paths and documents go into one transaction.
     fn max_write(&self) -> usize {

@@ -28,8 +28,13 @@ impl Store for ShadowStore {
         Box::pin(std::future::ready(Ok(contents)))
     }
 
-    fn write(&self, writes: Vec<Write>, _: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn write(
+        &self,
+        writes: Vec<Write>,
+        _: Writer,
+        seen: u64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
         let mut contents = self.contents.lock().expect("no holder of this lock panics");
-        Box::pin(std::future::ready(contents.apply(writes)))
+        Box::pin(std::future::ready(contents.apply(writes, seen)))
     }
 }

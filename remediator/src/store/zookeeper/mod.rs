@@ -50,6 +50,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// sixteenth is left for what surrounds paths and documents.
 const MAX_WRITE: usize = 0xF_FFFF / 16 * 15;
 
+/// Whoever decides on an older revision than these is told to decide anew.
+const VERSIONS_KEPT: usize = 1_000;
+
 /// Beside each operation of a transaction: its header, lengths, version and access list.
 const OVERHEAD: usize = 96;
 
@@ -96,6 +99,8 @@ struct Shared {
     /// `None` while there is none that could be used.
     session: SyncMutex<Option<Arc<Session>>>,
     standing: watch::Sender<Standing>,
+    /// The version that the node of revisions had at the newest revisions that were told.
+    versions: SyncMutex<BTreeMap<u64, i32>>,
 }
 
 impl ZooKeeperStore {
@@ -105,7 +110,8 @@ impl ZooKeeperStore {
         let place = format!("ZooKeeper at {}{}", config.servers.join(","), config.root);
         let standing = watch::Sender::new(Standing::Away("no server has answered yet".into()));
         let session = SyncMutex::default();
-        let shared = Arc::new(Shared { place, session, standing });
+        let versions = SyncMutex::default();
+        let shared = Arc::new(Shared { place, session, standing, versions });
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = Keeper::new(config, credentials, name, Arc::clone(&shared), tell);
         let keeper = tokio::spawn(keeper.run_for_ever()).abort_handle();
@@ -132,6 +138,21 @@ impl Shared {
         StoreError::Unavailable { operation, place: self.place.clone(), source: source.into() }
     }
 
+    /// Keeps which version of its node a revision is, and gives the revision.
+    fn keep(&self, node: &Stat) -> u64 {
+        let revision = revision_of(node);
+        let mut versions = self.versions.lock().expect("no holder of this lock panics");
+        versions.insert(revision, node.version);
+        if versions.len() > VERSIONS_KEPT {
+            versions.pop_first();
+        }
+        revision
+    }
+
+    fn version_at(&self, revision: u64) -> Option<i32> {
+        self.versions.lock().expect("no holder of this lock panics").get(&revision).copied()
+    }
+
     /// The session, if it can be used at this moment.
     fn usable(&self, operation: &'static str) -> Result<Arc<Session>, StoreError> {
         if let Standing::Away(reason) = &*self.standing.borrow() {
@@ -145,13 +166,18 @@ impl Store for ZooKeeperStore {
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
         Box::pin(async {
             let session = self.shared.usable("read")?;
-            let loaded = load(&session.client).await;
+            let loaded = load(&session.client, &self.shared).await;
             loaded.map_err(|error| self.shared.unavailable("read", error))
         })
     }
 
-    fn write(&self, writes: Vec<Write>, writer: Writer) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.write_all(writes, writer))
+    fn write(
+        &self,
+        writes: Vec<Write>,
+        writer: Writer,
+        seen: u64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.write_all(writes, writer, seen))
     }
 
     fn max_write(&self) -> usize {
@@ -203,7 +229,12 @@ impl Store for ZooKeeperStore {
 }
 
 impl ZooKeeperStore {
-    async fn write_all(&self, writes: Vec<Write>, writer: Writer) -> Result<u64, StoreError> {
+    async fn write_all(
+        &self,
+        writes: Vec<Write>,
+        writer: Writer,
+        seen: u64,
+    ) -> Result<u64, StoreError> {
         let size = writes.iter().map(size).sum::<usize>();
         if size > MAX_WRITE {
             return Err(StoreError::TooLarge { size, limit: MAX_WRITE });
@@ -213,20 +244,23 @@ impl ZooKeeperStore {
             Writer::Automation => session.lock_path().ok_or(StoreError::NotLeading)?,
             Writer::Person => WHITELIST.to_owned(),
         };
-        let committed = self.commit(&session, &writes, &fence).await;
+        let committed = self.commit(&session, &writes, &fence, seen).await;
         if matches!(committed, Err(StoreError::NotLeading)) {
             session.give_up_the_lead();
         }
         committed
     }
 
-    /// Writes all or nothing, and nothing unless the node `fence` is there.
+    /// Writes all or nothing, and nothing unless the node `fence` is there and everything is
+    /// as it was at the revision `seen`.
     async fn commit(
         &self,
         session: &Session,
         writes: &[Write],
         fence: &str,
+        seen: u64,
     ) -> Result<u64, StoreError> {
+        let version = self.shared.version_at(seen).ok_or(StoreError::Overtaken { seen })?;
         let unavailable = |error: Error| self.shared.unavailable("write to", error);
         let mut transaction = session.client.new_check_writer(fence, None).map_err(unavailable)?;
         let options = CreateMode::Persistent.with_acls(session.acls);
@@ -240,11 +274,11 @@ impl ZooKeeperStore {
             };
             added.map_err(unavailable)?;
         }
-        transaction.add_set_data(REVISION, b"", None).map_err(unavailable)?;
+        transaction.add_set_data(REVISION, b"", Some(version)).map_err(unavailable)?;
         let outcome = tokio::time::timeout(ANSWER_WITHIN, transaction.commit()).await;
         match outcome.unwrap_or(Err(CheckWriteError::RequestFailed { source: Error::Timeout })) {
             Ok(results) => match results.last() {
-                Some(MultiWriteResult::SetData { stat }) => Ok(revision_of(stat)),
+                Some(MultiWriteResult::SetData { stat }) => Ok(self.shared.keep(stat)),
                 _ => Err(self.shared.unavailable("write to", "ZooKeeper's answer is cut short")),
             },
             Err(CheckWriteError::CheckFailed { source: Error::NoNode }) => {
@@ -255,7 +289,7 @@ impl ZooKeeperStore {
                 source: Error::NoNode | Error::NodeExists | Error::BadVersion,
             }) => {
                 let Some(Write { path, expected, .. }) = writes.get(index) else {
-                    return Err(self.shared.unavailable("write to", "somebody deletes its nodes"));
+                    return Err(StoreError::Overtaken { seen });
                 };
                 let found = get(&session.client, path).await.map_err(unavailable)?;
                 Err(StoreError::conflict(path, *expected, found))
@@ -276,26 +310,28 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
 
 /// Reads every document. What is written meanwhile may be among it or not; the watch, which
 /// is older than this, tells of it.
-async fn load(client: &Client) -> Result<Contents, Error> {
+async fn load(client: &Client, shared: &Shared) -> Result<Contents, Error> {
     within(client.sync("/")).await?;
-    let (hosts, whitelist) = within(client.get_children(WHITELIST)).await?;
-    let last = within(client.check_stat(REVISION)).await?;
-    let revision = children_revision_of(&whitelist).max(last.map_or(0, |stat| revision_of(&stat)));
+    let revision = shared.keep(&stat(client, REVISION).await?);
+    let hosts = within(client.list_children(WHITELIST)).await?;
     let hosts = hosts.into_iter().map(|host| format!("whitelist/{host}"));
     let found = get_all(client, hosts.chain(["automation".to_owned()]));
     let found = found.try_filter_map(async |(path, found)| Ok(found.map(|found| (path, found))));
-    let documents: BTreeMap<String, Stored> = found.try_collect().await?;
-    let newest = documents.values().map(|stored| stored.revision).max().unwrap_or(0);
-    Ok(Contents { revision: newest.max(revision), documents })
+    Ok(Contents { revision, documents: found.try_collect().await? })
 }
 
-/// Reads these documents as they are now.
-async fn reread(client: &Client, paths: BTreeSet<String>) -> Result<News, Error> {
+/// Reads these documents as they are now: all that were written up to `revision`, and since
+/// it was last told.
+async fn reread(client: &Client, paths: BTreeSet<String>, revision: u64) -> Result<News, Error> {
     // Before: of what is gone it is known that it was so by then, or an event is yet to come.
-    let whitelist = within(client.check_stat(WHITELIST)).await?;
-    let revision = whitelist.map_or(0, |stat| children_revision_of(&stat));
+    let gone_at = children_revision_of(&stat(client, WHITELIST).await?);
     let documents = get_all(client, paths).try_collect().await?;
-    Ok(News::Documents { documents, revision })
+    Ok(News::Documents { documents, gone_at, revision })
+}
+
+/// The state of a node that was there when the session began.
+async fn stat(client: &Client, node: &str) -> Result<Stat, Error> {
+    within(client.check_stat(node)).await?.ok_or(Error::NoNode)
 }
 
 /// These documents; `None` for those that are not there.

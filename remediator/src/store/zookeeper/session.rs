@@ -21,7 +21,8 @@ use zookeeper_client::{
 };
 
 use super::{
-    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, acls, reread, within,
+    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, acls, reread, stat,
+    within,
 };
 
 /// A server that does not take a connection for so long is away.
@@ -232,10 +233,13 @@ impl Keeper {
         loop {
             let mut heard = Heard::default();
             heard.take(watcher.changed().await);
-            while heard.end.is_none()
-                && let Some(event) = watcher.changed().now_or_never()
-            {
-                heard.take(event);
+            heard.take_what_waits(&mut watcher);
+            let mut revision = None;
+            if !heard.documents.is_empty() && session.is_connected() {
+                // ZooKeeper tells what has changed before it answers with what has changed
+                // since: then all that was written up to this revision is among the events.
+                revision = stat(&session.client, REVISION).await.ok();
+                heard.take_what_waits(&mut watcher);
             }
             if let Some(reason) = heard.end {
                 return reason;
@@ -267,7 +271,13 @@ impl Keeper {
                 self.say(News::Woken);
             }
             if !heard.documents.is_empty() {
-                let news = reread(&session.client, heard.documents).await;
+                let news = match revision {
+                    Some(node) => {
+                        let revision = self.shared.keep(&node);
+                        reread(&session.client, heard.documents, revision).await.ok()
+                    }
+                    None => None,
+                };
                 self.say(news.unwrap_or(News::Unknown));
             }
         }
@@ -328,6 +338,15 @@ struct Heard {
 }
 
 impl Heard {
+    /// Takes the events that have come so far. After the last of a session there is none.
+    fn take_what_waits(&mut self, watcher: &mut PersistentWatcher) {
+        while self.end.is_none()
+            && let Some(event) = watcher.changed().now_or_never()
+        {
+            self.take(event);
+        }
+    }
+
     fn take(&mut self, event: WatchedEvent) {
         let WatchedEvent { event_type, session_state, path, .. } = event;
         match event_type {

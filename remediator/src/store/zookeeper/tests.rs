@@ -118,9 +118,10 @@ async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
     let (run, zookeeper) = start("store-two");
     let leader = leading(zookeeper.address()).await;
     let other = following(zookeeper.address()).await;
-    let refused = other.write(vec![put("automation", None, "{}")], Writer::Automation).await;
+    let refused =
+        contract::write(&other, vec![put("automation", None, "{}")], Writer::Automation).await;
     assert!(matches!(refused, Err(StoreError::NotLeading)), "{refused:?}");
-    other.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
+    contract::write(&other, vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
     let news = heard(&leader).await;
     let stored = news["whitelist/h1"].as_ref().unwrap();
     assert_eq!((stored.data.as_slice(), stored.version), (b"1".as_slice(), 1));
@@ -128,7 +129,7 @@ async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
     assert_eq!(contents, other.load().await.unwrap());
     assert_eq!(contents.documents["whitelist/h1"], *stored);
     let remove = Write { path: "whitelist/h1".into(), expected: Some(1), data: None };
-    leader.write(vec![remove], Writer::Automation).await.unwrap();
+    contract::write(&leader, vec![remove], Writer::Automation).await.unwrap();
     while heard(&other).await.get("whitelist/h1") != Some(&None) {}
     other.wake().await;
     let woken = async { while !matches!(leader.news().await, News::Woken) {} };
@@ -136,7 +137,7 @@ async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
     leader.close().await;
     assert!(leader.term().is_none() || other.term().is_none());
     stands(&other, |standing| *standing == Standing::Leads).await;
-    other.write(vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
+    contract::write(&other, vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
     run.succeed();
 }
 
@@ -150,17 +151,21 @@ async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper
     hear_all(&first).await;
     way.cut.send_replace(true);
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
-    let refused = first.write(vec![put("automation", None, "{}")], Writer::Automation).await;
+    let refused =
+        contract::write(&first, vec![put("automation", None, "{}")], Writer::Automation).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
     assert!(first.load().await.is_err());
     stands(&second, |standing| *standing == Standing::Leads).await;
-    second.write(vec![put("automation", None, "of the second")], Writer::Automation).await.unwrap();
+    contract::write(&second, vec![put("automation", None, "of the second")], Writer::Automation)
+        .await
+        .unwrap();
     way.cut.send_replace(false);
     stands(&first, |standing| *standing == follows("second")).await;
     let fence = stale.lock_path().unwrap();
     let late = [put("automation", Some(1), "of the first")];
     let session = first.shared.session().unwrap();
-    let refused = first.commit(&session, &late, &fence).await;
+    let seen = first.load().await.unwrap().revision;
+    let refused = first.commit(&session, &late, &fence, seen).await;
     assert!(matches!(refused, Err(StoreError::NotLeading)), "{refused:?}");
     let missed = async { while !matches!(first.news().await, News::Unknown) {} };
     tokio::time::timeout(SESSION, missed).await.unwrap();
@@ -178,15 +183,17 @@ async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zoo
     hear_all(&first).await;
     way.cut.send_replace(true);
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
-    second.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
+    contract::write(&second, vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
     way.cut.send_replace(false);
     stands(&first, |standing| *standing == Standing::Leads).await;
     let missed = async { while !matches!(first.news().await, News::Unknown) {} };
     tokio::time::timeout(SESSION, missed).await.unwrap();
     assert_eq!(first.load().await.unwrap().documents["whitelist/h1"].data, b"1");
-    second.write(vec![put("whitelist/h1", Some(1), "2")], Writer::Person).await.unwrap();
+    contract::write(&second, vec![put("whitelist/h1", Some(1), "2")], Writer::Person)
+        .await
+        .unwrap();
     assert_eq!(heard(&first).await["whitelist/h1"].as_ref().unwrap().data, b"2");
-    first.write(vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
+    contract::write(&first, vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
     run.succeed();
 }
 
@@ -197,7 +204,7 @@ async fn who_has_the_password_alone_reads_and_writes_needs_zookeeper() {
     let config = config(zookeeper.address());
     let owner = ZooKeeperStore::open(&config, credentials("satellite:secret\n"), "owner");
     stands(&owner, |standing| *standing == Standing::Leads).await;
-    owner.write(vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
+    contract::write(&owner, vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
     for other in [None, credentials("satellite:guessed")] {
         let other = ZooKeeperStore::open(&config, other, "other");
         let refused =
@@ -218,9 +225,9 @@ async fn a_transaction_takes_as_much_as_it_says_and_no_more_needs_zookeeper() {
         (0..count).map(|at| put(&format!("whitelist/host-{at:035}"), None, &data)).collect()
     };
     let fits = MAX_WRITE / size(&documents(1)[0]);
-    let refused = store.write(documents(fits + 1), Writer::Automation).await;
+    let refused = contract::write(&store, documents(fits + 1), Writer::Automation).await;
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
-    store.write(documents(fits), Writer::Automation).await.unwrap();
+    contract::write(&store, documents(fits), Writer::Automation).await.unwrap();
     assert_eq!(store.load().await.unwrap().documents.len(), fits);
     run.succeed();
 }
@@ -247,7 +254,7 @@ async fn whose_node_is_deleted_leads_no_more_and_stands_again_needs_zookeeper() 
         *standing == Standing::Leads && store.term().is_some_and(|now| now != term)
     });
     tokio::time::timeout(4 * SESSION, anew).await.expect("it leads anew").unwrap();
-    store.write(vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
+    contract::write(&store, vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
     run.succeed();
 }
 
