@@ -179,14 +179,14 @@ pub(crate) const FAULTS: &[Fault] = &[
         file: LEDGER,
         text: "if !self.is_in_doubt() {",
         instead: "if true {",
-        breaks: &["I6", "I22", "I34", "I37"],
+        breaks: &["I6", "I20", "I21", "I22", "I34", "I37"],
     },
     Fault {
         name: "a_store_that_cannot_be_read_after_a_failed_write_is_written_all_the_same",
         file: LEDGER,
         text: "self.settle().await?;",
         instead: "self.settle().await.ok();",
-        breaks: &["I6", "I22", "I34", "I37"],
+        breaks: &["I6", "I20", "I21", "I22", "I34", "I37"],
     },
     Fault {
         name: "what_the_journal_refused_is_forgotten",
