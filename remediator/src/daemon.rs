@@ -4,7 +4,13 @@
 //! store and journal, port, tasks. At the end every task is told at once; a round
 //! that has decided something carries it out and puts it on record first.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use futures::{
@@ -43,6 +49,9 @@ use crate::{
     sources::{Network, Sources},
     store::{Credentials, EmbeddedStore, ShadowStore, Store, ZooKeeperStore},
 };
+
+/// More than any user and password.
+const MAX_AUTH_BYTES: u64 = 4 * 1024;
 
 /// A source that does not take a connection for so long is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -165,7 +174,15 @@ fn open_embedded(path: &Path) -> anyhow::Result<EmbeddedStore> {
 
 /// What the remediator is let in with by ZooKeeper.
 fn credentials(file: &Path) -> Result<Credentials, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let read = || {
+        let mut text = String::new();
+        File::open(file)?.take(MAX_AUTH_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_AUTH_BYTES {
+            return Err(io::Error::other("is too large for USER:PASSWORD"));
+        }
+        Ok(text)
+    };
+    let text = read().map_err(|error: io::Error| error.to_string());
     let parsed = text.and_then(|text| Credentials::parse(&text));
     parsed.map_err(|problem| {
         Failure::usage(format!("store.zookeeper.auth_file: {}: {problem}", file.display()))

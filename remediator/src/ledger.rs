@@ -19,7 +19,7 @@ use satellite_core::{
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use tokio::{
     sync::{Mutex, MutexGuard, Notify, watch},
-    time::sleep,
+    time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -35,8 +35,9 @@ use crate::{
 const HOSTS: &str = "whitelist/";
 /// What others write is heard of within milliseconds.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
-/// After so long what could not be read is read again.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// What could not be read is read again so often: it is every document, from a ZooKeeper
+/// that may have trouble and in which Mesos may elect its leader.
+const READ_AGAIN_EVERY: Duration = Duration::from_secs(10);
 /// Who waits for longer for a turn at a store that is shared is told to come again: a
 /// command is answered within 10 s, and the store itself may take some of them.
 const TURN_WITHIN: Duration = Duration::from_secs(4);
@@ -315,6 +316,8 @@ impl Ledger {
     /// cancelled.
     pub(crate) async fn follow(&self, heard: &Notify, token: CancellationToken) {
         let mut standing = self.standing();
+        let mut again = interval(READ_AGAIN_EVERY);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.readiness.set(STORE, self.absence());
         loop {
             let news = tokio::select! {
@@ -326,7 +329,12 @@ impl Ledger {
                 }
                 news = self.store.news() => news,
                 // Who follows may have nobody else who reads again what could not be read.
-                () = sleep(READ_AGAIN_AFTER), if self.is_to_be_read_again() => News::Unknown,
+                _ = again.tick() => {
+                    if !self.is_to_be_read_again() {
+                        continue;
+                    }
+                    News::Unknown
+                }
             };
             match news {
                 News::Documents { documents, gone_at, revision } => {

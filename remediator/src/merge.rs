@@ -296,15 +296,13 @@ impl Merger {
                 taken_out = shown_removed,
                 "Somebody else changed the whitelist file; it was put right. `satctl on HOST` and `satctl off HOST` do it properly"
             );
-        } else if *is_first && !removed.is_empty() {
-            warn!(
-                generation,
-                hosts = list.hosts.len(),
-                added = shown_added,
-                removed = shown_removed,
-                "Wrote the whitelist: the one that was there at the start had more hosts"
-            );
         } else {
+            if *is_first && !removed.is_empty() {
+                warn!(
+                    removed = shown_removed,
+                    "The whitelist that was found at the start had hosts that are not on"
+                );
+            }
             info!(
                 generation,
                 hosts = list.hosts.len(),
