@@ -86,7 +86,7 @@ sources_digest() {
 lints() {
   cargo clippy --quiet --workspace --all-targets -- -D warnings &&
     cargo clippy --quiet --workspace --test real_cluster --test alertmanager_lab \
-      --test seeded_faults -- -D warnings
+      --test several_masters --test seeded_faults -- -D warnings
 }
 
 # Its readers work on these crates, so private items are documented too, and may
