@@ -17,7 +17,7 @@ pub(crate) struct Fault {
 const MERGE: &str = "remediator/src/merge.rs";
 const DAEMON: &str = "remediator/src/daemon.rs";
 const JOURNAL: &str = "remediator/src/journal/writer.rs";
-const LEDGER: &str = "remediator/src/ledger.rs";
+const LEDGER: &str = "remediator/src/ledger/mod.rs";
 const RECONCILE: &str = "remediator/src/reconcile.rs";
 const GATHER: &str = "remediator/src/gather.rs";
 const WEBHOOK: &str = "remediator/src/api/webhook.rs";

@@ -1,0 +1,258 @@
+//! The documents as they are in memory, and of which version and revision each of them is.
+
+use std::collections::BTreeMap;
+
+use satellite_core::{Automation, HostDocument, HostName, State, document::Record};
+
+use super::Batch;
+use crate::store::{Store, StoreError, Stored};
+
+/// Below this path lies one document per host, named by it.
+const HOSTS: &str = "whitelist/";
+/// The path of automation's own document.
+pub(super) const AUTOMATION: &str = "automation";
+
+/// All documents, decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    /// The store's revision that they are of.
+    pub(crate) revision: u64,
+    /// Every host's.
+    pub(crate) hosts: BTreeMap<HostName, HostDocument>,
+    /// Automation's own.
+    pub(crate) automation: Automation,
+    /// What the store has, by path.
+    known: BTreeMap<String, Known>,
+    /// What this process has removed, and in which revision: what it hears of that
+    /// afterwards may be older.
+    removed: BTreeMap<String, u64>,
+    /// The revision at which everything was read last: what was not there then and is no
+    /// newer is gone.
+    read_at: u64,
+    /// The revision in which this process last wrote a host's document.
+    written_in: BTreeMap<HostName, u64>,
+}
+
+/// What is known of a document beside what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
+    version: u64,
+    /// The store's revision that wrote it.
+    revision: u64,
+}
+
+impl Documents {
+    /// Reads and decodes all that the store has.
+    pub(super) async fn load(store: &dyn Store) -> Result<Self, LedgerError> {
+        let contents = store.load().await?;
+        let revision = contents.revision;
+        let mut documents = Self { revision, read_at: revision, ..Self::default() };
+        for (path, stored) in contents.documents {
+            documents.take(&path, &stored.data)?;
+            documents.note(path, Some(stored.version), stored.revision);
+        }
+        Ok(documents)
+    }
+
+    /// The documents as the core wants them.
+    pub(crate) fn state(&self) -> State<'_> {
+        State { hosts: &self.hosts, automation: &self.automation }
+    }
+
+    /// Whether the store has been begun: before that no list follows from it.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.automation.first_start.is_some()
+    }
+
+    /// Whether this process has written the host's document after that revision.
+    pub(crate) fn was_written_after(&self, revision: u64, host: &HostName) -> bool {
+        self.written_in.get(host).is_some_and(|&written| written > revision)
+    }
+
+    /// Goes on from what was known of when each document was last written.
+    pub(super) fn succeed(&mut self, former: &mut Self) {
+        let mut written_in = std::mem::take(&mut former.written_in);
+        written_in.retain(|host, _| self.hosts.contains_key(host));
+        let changed = self.hosts.keys().filter(|host| self.version(host) != former.version(host));
+        written_in.extend(changed.map(|host| (host.clone(), self.revision)));
+        self.written_in = written_in;
+    }
+
+    /// The transitions that led to newer versions of documents than `former` has.
+    pub(super) fn transitions_after(&self, former: &Self) -> Vec<(HostName, Record)> {
+        let hosts = self.hosts.iter().flat_map(|(host, document)| {
+            let known = former.version(host);
+            let newer = document.transitions.iter().filter(move |it| it.version > Some(known));
+            newer.map(|record| (host.clone(), record.clone()))
+        });
+        hosts.collect()
+    }
+
+    /// The version of a host's document; 0 where there is none.
+    pub(crate) fn version(&self, host: &HostName) -> u64 {
+        self.known.get(&path_of(host)).map_or(0, |known| known.version)
+    }
+
+    /// Notes of which version a document is; `None`: it is gone.
+    fn note(&mut self, path: String, version: Option<u64>, revision: u64) {
+        if let Some(version) = version {
+            self.removed.remove(&path);
+            self.known.insert(path, Known { version, revision });
+        } else {
+            self.known.remove(&path);
+            self.removed.insert(path, revision);
+        }
+    }
+
+    /// Takes over what somebody else may have written; `None`: at this revision the document
+    /// was gone. Gives the transitions that it tells of, or `None` where what is known is
+    /// newer.
+    pub(super) fn hear(
+        &mut self,
+        path: &str,
+        stored: Option<Stored>,
+        revision: u64,
+    ) -> Result<Option<Vec<(HostName, Record)>>, LedgerError> {
+        let written = stored.as_ref().map_or(revision, |stored| stored.revision);
+        let known = self.known.get(path).map(|known| known.revision);
+        let known = known.or(self.removed.get(path).copied()).unwrap_or(self.read_at);
+        if known >= written {
+            return Ok(None);
+        }
+        let host = path.strip_prefix(HOSTS).and_then(|name| name.parse::<HostName>().ok());
+        let mut transitions = Vec::new();
+        match stored {
+            Some(stored) => {
+                let former = self.known.get(path).map_or(0, |known| known.version);
+                self.take(path, &stored.data)?;
+                self.note(path.to_owned(), Some(stored.version), written);
+                if let Some(host) = host {
+                    let document = &self.hosts[&host];
+                    let newer = document.transitions.iter().filter(|it| it.version > Some(former));
+                    transitions.extend(newer.map(|record| (host.clone(), record.clone())));
+                    self.written_in.insert(host, written);
+                }
+            }
+            None if path == AUTOMATION => {
+                self.automation = Automation::default();
+                self.known.remove(path);
+            }
+            None => {
+                self.known.remove(path);
+                if let Some(host) = host {
+                    self.hosts.remove(&host);
+                    self.written_in.remove(&host);
+                }
+            }
+        }
+        Ok(Some(transitions))
+    }
+
+    fn take(&mut self, path: &str, data: &[u8]) -> Result<(), LedgerError> {
+        let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError::Document {
+            path: path.to_owned(),
+            source,
+        };
+        if path == AUTOMATION {
+            self.automation =
+                serde_json::from_slice(data).map_err(|error| unreadable(error.into()))?;
+        } else if let Some(name) = path.strip_prefix(HOSTS) {
+            let host: HostName = name
+                .parse()
+                .map_err(|error: satellite_core::host::InvalidHostName| unreadable(error.into()))?;
+            let document = HostDocument::decode(data).map_err(|error| unreadable(error.into()))?;
+            self.hosts.insert(host, document);
+        }
+        // Other paths belong to other versions and are left alone.
+        Ok(())
+    }
+
+    /// Takes over what this process has written in this revision: these hosts' documents as
+    /// they are stored, and the rest of the batch; with the versions that all of it has now.
+    pub(super) fn take_written(
+        &mut self,
+        batch: &Batch<'_>,
+        changed: Vec<(&HostName, HostDocument)>,
+        versions: Vec<(String, Option<u64>)>,
+        revision: u64,
+    ) {
+        for (path, version) in versions {
+            self.note(path, version, revision);
+        }
+        for (host, document) in changed {
+            self.written_in.insert(host.clone(), revision);
+            self.hosts.insert(host.clone(), document);
+        }
+        for host in &batch.removed {
+            self.hosts.remove(*host);
+            self.written_in.remove(*host);
+        }
+        if let Some(automation) = batch.automation {
+            self.automation = automation.clone();
+        }
+        self.revision = self.revision.max(revision);
+    }
+
+    /// The version that a write of the document is decided on; `None`: there is none.
+    pub(super) fn known_version(&self, path: &str) -> Option<u64> {
+        self.known.get(path).map(|known| known.version)
+    }
+}
+
+/// Why the documents could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A document is not what this version writes. Nothing is done without it:
+    /// its host would look as if nobody had ever taken it off.
+    #[error("document {path} of the store cannot be read")]
+    Document {
+        /// Which.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Where a host's document lies.
+pub(super) fn path_of(host: &HostName) -> String {
+    format!("{HOSTS}{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use jiff::Timestamp;
+    use satellite_core::Verdict;
+
+    fn stored(version: u64, revision: u64, verdict: Verdict) -> Option<Stored> {
+        let data = HostDocument::new(verdict, Timestamp::UNIX_EPOCH).encode();
+        Some(Stored { data, version, revision })
+    }
+
+    #[test]
+    fn what_is_heard_counts_where_it_is_newer_than_what_is_known() {
+        let mut documents = Documents { read_at: 10, ..Documents::default() };
+        let host: HostName = "h1.lab".parse().unwrap();
+        let path = path_of(&host);
+        let mut hear =
+            |stored, revision| documents.hear(&path, stored, revision).unwrap().is_some();
+        // It was not there when everything was read.
+        assert!(!hear(stored(1, 9, Verdict::On), 0));
+        assert!(hear(stored(1, 12, Verdict::On), 0));
+        assert!(!hear(stored(1, 12, Verdict::On), 0));
+        assert!(!hear(None, 11));
+        assert!(hear(None, 13));
+        // Made anew, it counts from 1.
+        assert!(hear(stored(1, 14, Verdict::Off), 0));
+        assert_eq!(documents.version(&host), 1);
+        // What this process removed itself it may hear of later, as it was.
+        documents.note(path.clone(), None, 15);
+        assert!(documents.hear(&path, stored(1, 14, Verdict::Off), 0).unwrap().is_none());
+        assert!(documents.hear(&path, stored(1, 16, Verdict::On), 0).unwrap().is_some());
+    }
+}

@@ -1,0 +1,99 @@
+use std::sync::Arc;
+
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use satellite_core::{HostDocument, Verdict};
+
+use super::{documents::path_of, *};
+use crate::store::{Contents, Write, Writer};
+
+/// A store that takes what it is given, and says that it has not.
+#[derive(Default)]
+struct InDoubt(std::sync::Mutex<Contents>);
+
+impl Store for InDoubt {
+    fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        std::future::ready(Ok(self.0.lock().unwrap().clone())).boxed()
+    }
+
+    fn write(
+        &self,
+        writes: Vec<Write>,
+        _: Writer,
+        seen: u64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.0.lock().unwrap().apply(writes, seen).unwrap();
+        let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let error = StoreError::Unavailable { operation: "write", place: "s".into(), source };
+        std::future::ready(Err(error)).boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_a_write_in_doubt_has_changed_is_newer_than_what_was_known_of_it() {
+    let ledger = Ledger::load(Box::<InDoubt>::default(), Readiness::default()).await.unwrap();
+    let [changed, other]: [HostName; 2] = ["h1.lab", "h2.lab"].map(|it| it.parse().unwrap());
+    let known = ledger.read().revision;
+    let document = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
+    let desk = ledger.desk().await.unwrap();
+    desk.commit(&Batch::of_host(&changed, &document), Writer::Person).await.unwrap_err();
+    drop(desk);
+    drop(ledger.desk().await.unwrap());
+    let documents = ledger.read();
+    assert!(documents.was_written_after(known, &changed));
+    assert!(!documents.was_written_after(known, &other));
+}
+
+/// A store of which somebody else holds what is in it.
+struct Lent(Arc<std::sync::Mutex<Contents>>);
+
+impl Store for Lent {
+    fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        std::future::ready(Ok(self.0.lock().unwrap().clone())).boxed()
+    }
+
+    fn write(
+        &self,
+        writes: Vec<Write>,
+        _: Writer,
+        seen: u64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        std::future::ready(self.0.lock().unwrap().apply(writes, seen)).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_has_forgotten_what_was_known_of_it_is_not_gone_on_from() {
+    let contents = Arc::<std::sync::Mutex<Contents>>::default();
+    let store = Box::new(Lent(Arc::clone(&contents)));
+    let ledger = Ledger::load(store, Readiness::default()).await.unwrap();
+    let host: HostName = "h1.lab".parse().unwrap();
+    let document = HostDocument::new(Verdict::Off, Timestamp::UNIX_EPOCH);
+    let desk = ledger.desk().await.unwrap();
+    desk.commit(&Batch::of_host(&host, &document), Writer::Person).await.unwrap();
+    drop(desk);
+    *contents.lock().unwrap() = Contents::default();
+    ledger.doubt();
+    assert!(matches!(ledger.desk().await.err(), Some(StoreError::Forgetful { .. })));
+    assert!(ledger.read().hosts.contains_key(&host));
+}
+
+#[tokio::test]
+async fn nothing_is_written_on_what_is_no_longer_so() {
+    let contents = Arc::<std::sync::Mutex<Contents>>::default();
+    let store = Box::new(Lent(Arc::clone(&contents)));
+    let ledger = Ledger::load(store, Readiness::default()).await.unwrap();
+    let [own, other]: [HostName; 2] = ["h1.lab", "h2.lab"].map(|it| it.parse().unwrap());
+    let document = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
+    let desk = ledger.desk().await.unwrap();
+    let write = Write { path: path_of(&other), expected: None, data: Some(document.encode()) };
+    contents.lock().unwrap().apply(vec![write], 0).unwrap();
+    let batch = Batch::of_host(&own, &document);
+    let refused = desk.commit(&batch, Writer::Person).await;
+    assert!(matches!(refused, Err(StoreError::Overtaken { seen: 0 })), "{refused:?}");
+    drop(desk);
+    ledger.catch_up(0).await;
+    let desk = ledger.desk().await.unwrap();
+    assert!(desk.read().hosts.contains_key(&other));
+    desk.commit(&batch, Writer::Person).await.unwrap();
+}
