@@ -197,6 +197,31 @@ pub(crate) enum StoreError {
         /// What it had.
         known: u64,
     },
+    /// What was in it is gone, and to go on from there would undo what people said.
+    #[error(
+        "the store {place} was deleted and made anew since this process began: put the right one \
+         back, or restart every remediator to go on from what is there"
+    )]
+    Remade {
+        /// Which store.
+        place: String,
+    },
+    /// A document that is gone does not say why its host should leave the whitelist.
+    #[error(
+        "the store {place} has {found} documents, and {counted} were written: somebody else has \
+         deleted some, or made some. Put it right; or, to go on from what is there, have them \
+         counted anew: set {node} to nothing (in zkCli: `set {node} ''`)"
+    )]
+    Miscounted {
+        /// Which store.
+        place: String,
+        /// The node in which the count stands.
+        node: String,
+        /// How many there should be.
+        counted: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// Others have waited for longer than anybody should.
     #[error("too many wait for the store, which takes long to answer")]
     Busy,

@@ -4,7 +4,7 @@
 //! them; `automation`; `leader`, where the remediators stand for election; `wake`, which is
 //! written to have the leader look at the facts; and `revision`, which is written with every
 //! transaction, since ZooKeeper's answer tells the number of one only where it writes to a
-//! node that was there (ZOOKEEPER-4026).
+//! node that was there (ZOOKEEPER-4026), and tells how many documents there are.
 //!
 //! A transaction is one `multi`. Automation's begins with a check of the node by which this
 //! process leads: ZooKeeper removes that node with the session, so that whoever was paused
@@ -13,6 +13,7 @@
 //! A session that ends takes all with it that was waiting for it. [`session`] opens a new
 //! one, for as long as it takes; meanwhile every call fails at once.
 
+mod revision;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,10 @@ use tokio::{
 use tracing::warn;
 use zookeeper_client::{Acls, CheckWriteError, Client, CreateMode, Error, MultiWriteResult, Stat};
 
-use self::session::{Keeper, Session};
+use self::{
+    revision::{Glance, Revisions, glance},
+    session::{Keeper, Session},
+};
 use super::{Contents, News, Standing, Store, StoreError, Stored, Write, Writer};
 
 const WHITELIST: &str = "/whitelist";
@@ -49,9 +53,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// What a server takes of one request, `jute.maxbuffer`, is 1 048 575 bytes by default. A
 /// sixteenth is left for what surrounds paths and documents.
 const MAX_WRITE: usize = 0xF_FFFF / 16 * 15;
-
-/// Whoever decides on an older revision than these is told to decide anew.
-const VERSIONS_KEPT: usize = 1_000;
 
 /// Beside each operation of a transaction: its header, lengths, version and access list.
 const OVERHEAD: usize = 96;
@@ -99,8 +100,9 @@ struct Shared {
     /// `None` while there is none that could be used.
     session: SyncMutex<Option<Arc<Session>>>,
     standing: watch::Sender<Standing>,
-    /// The version that the node of revisions had at the newest revisions that were told.
-    versions: SyncMutex<BTreeMap<u64, i32>>,
+    /// The node of revisions, for people.
+    revision_node: String,
+    revisions: Revisions,
 }
 
 impl ZooKeeperStore {
@@ -110,8 +112,9 @@ impl ZooKeeperStore {
         let place = format!("ZooKeeper at {}{}", config.servers.join(","), config.root);
         let standing = watch::Sender::new(Standing::Away("no server has answered yet".into()));
         let session = SyncMutex::default();
-        let versions = SyncMutex::default();
-        let shared = Arc::new(Shared { place, session, standing, versions });
+        let revision_node = format!("{}{REVISION}", config.root);
+        let revisions = Revisions::default();
+        let shared = Arc::new(Shared { place, session, standing, revision_node, revisions });
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = Keeper::new(config, credentials, name, Arc::clone(&shared), tell);
         let keeper = tokio::spawn(keeper.run_for_ever()).abort_handle();
@@ -138,19 +141,20 @@ impl Shared {
         StoreError::Unavailable { operation, place: self.place.clone(), source: source.into() }
     }
 
-    /// Keeps which version of its node a revision is, and gives the revision.
-    fn keep(&self, node: &Stat) -> u64 {
-        let revision = revision_of(node);
-        let mut versions = self.versions.lock().expect("no holder of this lock panics");
-        versions.insert(revision, node.version);
-        if versions.len() > VERSIONS_KEPT {
-            versions.pop_first();
+    /// Refuses a store that is another one by now, or of which somebody else has taken
+    /// documents away.
+    fn recognise(&self, glance: &Glance) -> Result<(), StoreError> {
+        let (place, node) = (|| self.place.clone(), || self.revision_node.clone());
+        if !self.revisions.is_of_same_store(glance) {
+            return Err(StoreError::Remade { place: place() });
         }
-        revision
-    }
-
-    fn version_at(&self, revision: u64) -> Option<i32> {
-        self.versions.lock().expect("no holder of this lock panics").get(&revision).copied()
+        let found = glance.revision.documents;
+        match glance.counted {
+            Some(counted) if counted != found => {
+                Err(StoreError::Miscounted { place: place(), node: node(), counted, found })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The session, if it can be used at this moment.
@@ -166,8 +170,12 @@ impl Store for ZooKeeperStore {
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
         Box::pin(async {
             let session = self.shared.usable("read")?;
-            let loaded = load(&session.client, &self.shared).await;
-            loaded.map_err(|error| self.shared.unavailable("read", error))
+            let unavailable = |error| self.shared.unavailable("read", error);
+            within(session.client.sync("/")).await.map_err(unavailable)?;
+            let glance = glance(&session.client).await.map_err(unavailable)?;
+            self.shared.recognise(&glance)?;
+            let documents = load(&session.client).await.map_err(unavailable)?;
+            Ok(Contents { revision: self.shared.revisions.keep(glance.revision), documents })
         })
     }
 
@@ -260,7 +268,7 @@ impl ZooKeeperStore {
         fence: &str,
         seen: u64,
     ) -> Result<u64, StoreError> {
-        let version = self.shared.version_at(seen).ok_or(StoreError::Overtaken { seen })?;
+        let base = self.shared.revisions.get(seen).ok_or(StoreError::Overtaken { seen })?;
         let unavailable = |error: Error| self.shared.unavailable("write to", error);
         let mut transaction = session.client.new_check_writer(fence, None).map_err(unavailable)?;
         let options = CreateMode::Persistent.with_acls(session.acls);
@@ -274,11 +282,16 @@ impl ZooKeeperStore {
             };
             added.map_err(unavailable)?;
         }
-        transaction.add_set_data(REVISION, b"", Some(version)).map_err(unavailable)?;
+        let documents = base.documents_after(writes).to_string();
+        transaction
+            .add_set_data(REVISION, documents.as_bytes(), Some(base.version))
+            .map_err(unavailable)?;
         let outcome = tokio::time::timeout(ANSWER_WITHIN, transaction.commit()).await;
         match outcome.unwrap_or(Err(CheckWriteError::RequestFailed { source: Error::Timeout })) {
             Ok(results) => match results.last() {
-                Some(MultiWriteResult::SetData { stat }) => Ok(self.shared.keep(stat)),
+                Some(MultiWriteResult::SetData { stat }) => {
+                    Ok(self.shared.revisions.keep(base.after(writes, stat)))
+                }
                 _ => Err(self.shared.unavailable("write to", "ZooKeeper's answer is cut short")),
             },
             Err(CheckWriteError::CheckFailed { source: Error::NoNode }) => {
@@ -310,28 +323,20 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
 
 /// Reads every document. What is written meanwhile may be among it or not; the watch, which
 /// is older than this, tells of it.
-async fn load(client: &Client, shared: &Shared) -> Result<Contents, Error> {
-    within(client.sync("/")).await?;
-    let revision = shared.keep(&stat(client, REVISION).await?);
+async fn load(client: &Client) -> Result<BTreeMap<String, Stored>, Error> {
     let hosts = within(client.list_children(WHITELIST)).await?;
     let hosts = hosts.into_iter().map(|host| format!("whitelist/{host}"));
     let found = get_all(client, hosts.chain(["automation".to_owned()]));
     let found = found.try_filter_map(async |(path, found)| Ok(found.map(|found| (path, found))));
-    Ok(Contents { revision, documents: found.try_collect().await? })
+    found.try_collect().await
 }
 
-/// Reads these documents as they are now: all that were written up to `revision`, and since
-/// it was last told.
-async fn reread(client: &Client, paths: BTreeSet<String>, revision: u64) -> Result<News, Error> {
-    // Before: of what is gone it is known that it was so by then, or an event is yet to come.
-    let gone_at = children_revision_of(&stat(client, WHITELIST).await?);
+/// Reads these documents as they are now: all that were written up to the revision that was
+/// glanced at, and since it was last told.
+async fn reread(client: &Client, paths: BTreeSet<String>, glance: &Glance) -> Result<News, Error> {
+    let Glance { revision, gone_at, .. } = *glance;
     let documents = get_all(client, paths).try_collect().await?;
-    Ok(News::Documents { documents, gone_at, revision })
-}
-
-/// The state of a node that was there when the session began.
-async fn stat(client: &Client, node: &str) -> Result<Stat, Error> {
-    within(client.check_stat(node)).await?.ok_or(Error::NoNode)
+    Ok(News::Documents { documents, gone_at, revision: revision.number })
 }
 
 /// These documents; `None` for those that are not there.
@@ -367,11 +372,6 @@ fn node_version(version: u64) -> i32 {
 /// The transaction that wrote a node last. They are numbered through for the whole ensemble.
 fn revision_of(stat: &Stat) -> u64 {
     u64::try_from(stat.mzxid).unwrap_or(0)
-}
-
-/// The transaction that made or deleted a child of a node last.
-fn children_revision_of(stat: &Stat) -> u64 {
-    u64::try_from(stat.pzxid).unwrap_or(0)
 }
 
 /// Who may read and write what is made.

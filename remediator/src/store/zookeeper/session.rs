@@ -21,7 +21,7 @@ use zookeeper_client::{
 };
 
 use super::{
-    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, acls, reread, stat,
+    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, acls, glance, reread,
     within,
 };
 
@@ -234,11 +234,11 @@ impl Keeper {
             let mut heard = Heard::default();
             heard.take(watcher.changed().await);
             heard.take_what_waits(&mut watcher);
-            let mut revision = None;
+            let mut seen = None;
             if !heard.documents.is_empty() && session.is_connected() {
                 // ZooKeeper tells what has changed before it answers with what has changed
                 // since: then all that was written up to this revision is among the events.
-                revision = stat(&session.client, REVISION).await.ok();
+                seen = glance(&session.client).await.ok();
                 heard.take_what_waits(&mut watcher);
             }
             if let Some(reason) = heard.end {
@@ -271,11 +271,12 @@ impl Keeper {
                 self.say(News::Woken);
             }
             if !heard.documents.is_empty() {
-                let news = match revision {
-                    Some(node) => {
-                        let revision = self.shared.keep(&node);
-                        reread(&session.client, heard.documents, revision).await.ok()
+                let news = match seen.filter(|glance| self.shared.recognise(glance).is_ok()) {
+                    Some(glance) => {
+                        self.shared.revisions.keep(glance.revision);
+                        reread(&session.client, heard.documents, &glance).await.ok()
                     }
+                    // Whoever reads all of it is told why it cannot be gone on from.
                     None => None,
                 };
                 self.say(news.unwrap_or(News::Unknown));

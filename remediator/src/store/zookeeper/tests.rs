@@ -276,3 +276,65 @@ async fn a_node_that_is_left_of_an_attempt_stands_in_nobody_s_way_needs_zookeepe
     tokio::time::timeout(4 * SESSION, anew).await.expect("it leads anew").unwrap();
     run.succeed();
 }
+
+/// A client that is no remediator's.
+async fn stranger(zookeeper: &ZooKeeper) -> Client {
+    let client = Client::connect(zookeeper.address()).await.unwrap();
+    client.chroot("/satellite/lab").unwrap()
+}
+
+async fn until_in_doubt(store: &ZooKeeperStore) {
+    let doubt = async { while !matches!(store.news().await, News::Unknown) {} };
+    tokio::time::timeout(SESSION, doubt).await.expect("it hears of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_a_stranger_deletes_is_missed_needs_zookeeper() {
+    let (run, zookeeper) = start("store-missed");
+    let first = leading(zookeeper.address()).await;
+    let second = following(zookeeper.address()).await;
+    let hosts = ["whitelist/h1", "whitelist/h2", "whitelist/h3"];
+    let writes = hosts.map(|host| put(host, None, "1")).to_vec();
+    let seen = contract::write(&first, writes, Writer::Automation).await.unwrap();
+    for store in [&first, &second] {
+        hear_all(store).await;
+    }
+    let stranger = stranger(&zookeeper).await;
+    stranger.delete("/whitelist/h1", None).await.unwrap();
+    for store in [&first, &second] {
+        until_in_doubt(store).await;
+        let refused = store.load().await;
+        assert!(
+            matches!(refused, Err(StoreError::Miscounted { counted: 3, found: 2, .. })),
+            "{refused:?}"
+        );
+    }
+    // What is written by somebody who has not heard of it does not hide it.
+    first.write(vec![put("whitelist/h4", None, "1")], Writer::Person, seen).await.unwrap();
+    let refused = second.load().await;
+    assert!(
+        matches!(&refused, Err(StoreError::Miscounted { counted: 4, found: 3, .. })),
+        "{refused:?}"
+    );
+    stranger.set_data(REVISION, b"", None).await.unwrap();
+    assert_eq!(second.load().await.unwrap().documents.len(), 3);
+    run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_made_anew_is_another_one_needs_zookeeper() {
+    let (run, zookeeper) = start("store-anew");
+    let server = zookeeper.address();
+    let store = leading(server).await;
+    contract::write(&store, vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
+    let stranger = stranger(&zookeeper).await;
+    stranger.delete("/whitelist/h1", None).await.unwrap();
+    stranger.delete(REVISION, None).await.unwrap();
+    assert!(store.load().await.is_err());
+    let fresh = ZooKeeperStore::open(&config(server), None, "second");
+    stands(&fresh, |standing| *standing == follows("first")).await;
+    assert!(fresh.load().await.unwrap().documents.is_empty());
+    let refused = store.load().await;
+    assert!(matches!(refused, Err(StoreError::Remade { .. })), "{refused:?}");
+    run.succeed();
+}
