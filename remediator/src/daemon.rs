@@ -154,8 +154,7 @@ async fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
     let store = match &config.store {
         satellite_config::Store::ZooKeeper(config) => {
             let credentials = config.auth_file.as_deref().map(credentials).transpose()?;
-            let machine = rustix::system::uname();
-            let name = format!("{} ({listen})", machine.nodename().to_string_lossy());
+            let name = format!("{} ({listen})", machine());
             return Ok(Box::new(ZooKeeperStore::open(config, credentials, &name)));
         }
         satellite_config::Store::Embedded(config) => open_embedded(&config.path)?,
@@ -166,6 +165,11 @@ async fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
     warn!("Dry run: everything is decided, and neither store nor whitelist is written");
     let contents = store.load().await.map_err(anyhow::Error::from)?;
     Ok(Box::new(ShadowStore::new(contents)))
+}
+
+/// The name of this machine, for people.
+fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn open_embedded(path: &Path) -> anyhow::Result<EmbeddedStore> {
@@ -289,7 +293,7 @@ impl Parts {
             clock: clock.clone(),
         };
         let reconciler = Reconciler {
-            observer: Observer { sources, disk },
+            observer: Observer { sources, disk, machine: machine() },
             ledger: Arc::clone(&ledger),
             journal,
             config: config.subscribe(),

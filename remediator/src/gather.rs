@@ -7,11 +7,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, future::join_all};
 use satellite_config::Config;
-use satellite_core::facts::{Alertmanager, Answer, Facts, FoundFile, Prometheus};
+use satellite_core::{
+    facts::{Alertmanager, Answer, Facts, FoundFile, Prometheus},
+    first_list::{self, Sighting},
+};
 use satellite_toolkit::exit::chain;
 
 use crate::{
     disk::Disk,
+    ledger::Ledger,
     merge,
     sources::{Sources, shown},
 };
@@ -21,17 +25,18 @@ use crate::{
 pub(crate) struct Observer {
     pub(crate) sources: Arc<dyn Sources>,
     pub(crate) disk: Arc<dyn Disk>,
+    /// The name of the machine, for people.
+    pub(crate) machine: String,
 }
 
 impl Observer {
-    /// The facts of one round. The whitelist file is looked at only until the
-    /// store is begun.
-    pub(crate) async fn gather(&self, config: &Config, store_is_begun: bool) -> Facts {
+    /// The facts of one round.
+    pub(crate) async fn gather(&self, config: &Config, ledger: &Ledger) -> Facts {
         // The alerts come last: nothing should lie between seeing one and acting on it.
         let (mesos, prometheus, found_file) = futures::join!(
             self.sources.mesos(&config.masters),
             self.ask_prometheus(config),
-            self.find_file(config, store_is_begun),
+            self.find_list(config, ledger),
         );
         let alertmanagers = self.ask_alertmanagers(config).await;
         Facts { alertmanagers, prometheus, mesos, found_file }
@@ -53,11 +58,24 @@ impl Observer {
         join_all(config.prometheus.iter().map(ask)).await.into_iter().collect()
     }
 
-    async fn find_file(&self, config: &Config, store_is_begun: bool) -> Answer<FoundFile> {
-        if store_is_begun {
+    /// The whitelist to begin the store with, which is looked at only until that is done:
+    /// the one here, where every other remediator has found the same. They are shown this
+    /// one.
+    pub(crate) async fn find_list(&self, config: &Config, ledger: &Ledger) -> Answer<FoundFile> {
+        if ledger.read().is_begun() {
             return Ok(FoundFile::Missing);
         }
         let found = merge::find(self.disk.as_ref(), &config.whitelist.file).await;
-        found.map_err(|error| chain(&error))
+        let found = found.map_err(|error| chain(&error));
+        if !ledger.is_shared() {
+            return found;
+        }
+        let own = match &found {
+            Ok(found) => merge::sighting(found),
+            Err(reason) => Sighting::Unreadable { reason: reason.clone() },
+        };
+        let file = format!("{}:{}", self.machine, config.whitelist.file.display());
+        let all = ledger.compare(file, &own).await.map_err(|error| chain(&error))?;
+        first_list::agree(found?, &all, config.masters.len())
     }
 }

@@ -18,6 +18,7 @@ use satellite_config::Config;
 use satellite_core::{
     HostName, Policy,
     facts::FoundFile,
+    first_list::Sighting,
     whitelist::{self, MAX_FILE_BYTES},
 };
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
@@ -362,6 +363,17 @@ pub(crate) async fn find(disk: &dyn Disk, path: &Path) -> Result<FoundFile, File
     let content = content.ok_or_else(|| FileError::NotAList { path: path.to_owned() })?;
     let path = path.to_owned();
     whitelist::read(&content).map_err(|source| FileError::Unreadable { path, source })
+}
+
+/// What others are shown of the file.
+pub(crate) fn sighting(found: &FoundFile) -> Sighting {
+    match found {
+        FoundFile::Missing => Sighting::None,
+        FoundFile::Lists(names) => {
+            let list = List::of(names.iter().cloned().collect());
+            Sighting::List { hosts: list.hosts.len(), sha256: list.hash }
+        }
+    }
 }
 
 /// The content of the file, up to one byte more than a list may have; `None` where

@@ -20,9 +20,12 @@ use satellite_core::{
 };
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use serde_json::json;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     clock::Clock,
@@ -49,6 +52,9 @@ const MAX_CONFLICTS: usize = 10;
 /// round logs, before it only counts them: a
 /// wrong label is wrong in every alert.
 const MAX_TOLD: usize = 20;
+
+/// How often others are shown the whitelist here, until the store is begun.
+const SHOW_EVERY: Duration = Duration::from_secs(5);
 
 /// What readiness calls the wait for a round: before the first nobody knows which
 /// sources are blind, and one that does not end is the last.
@@ -207,11 +213,20 @@ impl Reconciler {
         standing: &mut watch::Receiver<Standing>,
         token: &CancellationToken,
     ) -> Option<()> {
+        let mut show = tokio::time::interval(SHOW_EVERY);
+        show.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while *standing.borrow_and_update() != Standing::Leads {
             tokio::select! {
                 biased;
                 () = token.cancelled() => return None,
                 Ok(()) = standing.changed() => {}
+                // Whoever leads does not begin a store before it knows what is here.
+                _ = show.tick(), if !self.ledger.read().is_begun() => {
+                    let config = Arc::clone(&self.config.borrow());
+                    if let Err(reason) = self.observer.find_list(&config, &self.ledger).await {
+                        debug!(reason, "The store is not begun yet");
+                    }
+                }
                 () = self.wake.notified() => {
                     self.ledger.wake_the_leader().await;
                     // No flood of deliveries may become one of transactions.
@@ -245,8 +260,7 @@ impl Reconciler {
     async fn round(&self, memory: &mut Memory, token: &CancellationToken) -> Option<Duration> {
         let began = self.clock.now();
         let config = Arc::clone(&self.config.borrow());
-        let begun = self.ledger.read().is_begun();
-        let gather = self.observer.gather(&config, begun);
+        let gather = self.observer.gather(&config, &self.ledger);
         let mut facts = token.run_until_cancelled(gather).await?;
         let mut alerts_were_read_again = false;
         let mut conflicts = 0;
@@ -271,7 +285,7 @@ impl Reconciler {
                     alerts_were_read_again = true;
                 }
                 Err(Again::Everything) => {
-                    let gather = self.observer.gather(&config, begun);
+                    let gather = self.observer.gather(&config, &self.ledger);
                     facts = token.run_until_cancelled(gather).await?;
                     alerts_were_read_again = false;
                 }

@@ -22,7 +22,8 @@ pub struct Facts {
     pub prometheus: BTreeMap<String, Answer<Prometheus>>,
     /// The leading master and its agents.
     pub mesos: Answer<Mesos>,
-    /// The whitelist file as it was found: read only while the store is empty.
+    /// The whitelist that was found, and that every master has: only until the store is
+    /// begun.
     pub found_file: Answer<FoundFile>,
 }
 

@@ -8,11 +8,13 @@
 //!
 //! Read in this order: [`facts`] (what was seen), [`document`] (what is
 //! remembered), [`policy`] (what is wanted), [`mod@plan`] (what is done about it),
-//! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told).
+//! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told); and [`first_list`],
+//! which a store is begun with.
 
 pub mod document;
 pub mod explain;
 pub mod facts;
+pub mod first_list;
 pub mod host;
 pub mod manual;
 pub mod matcher;

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use satellite_core::{HostName, document::Record, time::brief};
+use satellite_core::{HostName, document::Record, first_list::Sighting, time::brief};
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use tokio::{
     sync::{Mutex, Notify, watch},
@@ -131,6 +131,27 @@ impl Ledger {
     /// Has whoever leads look at the facts.
     pub(crate) async fn wake_the_leader(&self) {
         self.store.wake().await;
+    }
+
+    /// Whether other remediators have the store, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
+    /// Shows all who share the store what was found where `file` names a whitelist, and gives
+    /// what each of them has shown of its own.
+    pub(crate) async fn compare(
+        &self,
+        file: String,
+        found: &Sighting,
+    ) -> Result<BTreeMap<String, Sighting>, StoreError> {
+        let word = serde_json::to_string(found).expect("it holds only texts and numbers");
+        let words = self.store.exchange(file, word).await?;
+        let sighting = |word: String| {
+            let reason = "it runs another version, which says it in other words".to_owned();
+            serde_json::from_str(&word).unwrap_or(Sighting::Unreadable { reason })
+        };
+        Ok(words.into_iter().map(|(file, word)| (file, sighting(word))).collect())
     }
 
     /// Others may have written unheard: everything is read again before anything is decided
@@ -316,10 +337,11 @@ impl Ledger {
     pub(crate) fn absence(&self) -> Option<String> {
         match &*self.standing().borrow() {
             Standing::Away(reason) => Some(reason.clone()),
-            _ if !self.is_read() => Some("it was not read yet".into()),
-            _ if self.store.is_shared() => self
-                .hang()
-                .or_else(|| self.trouble.lock().expect("nobody panics while holding it").clone()),
+            _ if self.store.is_shared() => {
+                let trouble = self.trouble.lock().expect("nobody panics while holding it").clone();
+                let unread = || (!self.is_read()).then(|| "it was not read yet".to_owned());
+                self.hang().or(trouble).or_else(unread)
+            }
             _ => self.hang(),
         }
     }

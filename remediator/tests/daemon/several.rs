@@ -1,7 +1,11 @@
 //! Three remediators on one ZooKeeper, each with a whitelist file of its own, as beside
 //! three masters.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustix::process::Signal;
 use satellite_tests::{run::Run, zookeeper::ZooKeeper};
@@ -63,8 +67,28 @@ impl Shared {
     }
 
     async fn start(&self, name: &str) -> One {
-        let remediator = Remediator::start(&self.config(name)).await;
+        self.start_from(name, &self.config(name)).await
+    }
+
+    async fn start_from(&self, name: &str, config: &Path) -> One {
+        let remediator = Remediator::start(config).await;
         One { remediator, whitelist: self.world.path(name).join("whitelist") }
+    }
+
+    /// One of as many as there are masters, of which only the first answers; its machine has
+    /// this list.
+    async fn start_beside_one_of(&self, masters: usize, name: &str, list: Option<&str>) -> One {
+        let config = self.config(name);
+        let text = fs::read_to_string(&config).unwrap();
+        let others: String =
+            (1..masters).map(|at| format!(", \"http://127.0.0.{at}:9\"")).collect();
+        let more = text.replacen("\"] }", &format!("\"{others}] }}"), 1);
+        assert!(masters == 1 || more.contains(&others), "{more}");
+        fs::write(&config, more).unwrap();
+        if let Some(list) = list {
+            fs::write(self.world.path(name).join("whitelist"), list).unwrap();
+        }
+        self.start_from(name, &config).await
     }
 
     /// All three, the first of which leads.
@@ -316,5 +340,57 @@ async fn a_leader_that_is_stopped_lets_another_lead_at_once_needs_zookeeper() {
         if leads == 1 { Ok(()) } else { Err(log()) }
     })
     .await;
+    shared.run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_a_store_is_begun_with_no_list_that_another_master_does_not_have_needs_zookeeper() {
+    let shared = Shared::new("several-first").await;
+    let three = "h1.lab\nh2.lab\nh3.lab\n";
+    let first = shared.start_beside_one_of(3, NAMES[0], Some(three)).await;
+    first.remediator.not_ready("1 of their remediators so far").await;
+    let second = shared.start_beside_one_of(3, NAMES[1], Some("h1.lab\nh2.lab\n")).await;
+    first.remediator.not_ready("2 of their remediators so far").await;
+    let third = shared.start_beside_one_of(3, NAMES[2], None).await;
+    let told = first.remediator.not_ready("the whitelists of the masters differ").await;
+    for part in ["a list of 3 hosts", "a list of 2 hosts", "no list"] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!([&first, &second, &third].map(One::file), [three, "h1.lab\nh2.lab\n", ""]);
+    fs::write(&second.whitelist, three).unwrap();
+    all_list(&[&first, &second, &third], &["h1.lab", "h2.lab", "h3.lab"]).await;
+    assert_eq!(first.remediator.host("h4.lab").await["causes"][0]["kind"], "imported");
+    shared.run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_documents_that_somebody_deletes_take_no_host_out_of_a_file_needs_zookeeper() {
+    let shared = Shared::new("several-deleted").await;
+    let [first, second, third] = shared.start_all().await;
+    let said = json!({"state": "off", "reason": "disk swap"});
+    assert_eq!(second.remediator.put("/api/v1/hosts/h1.lab/events/e1", &said).await.status, 201);
+    all_list(&[&first, &second, &third], &WITHOUT_H1).await;
+    let client = zookeeper_client::Client::connect(shared.zookeeper.address()).await.unwrap();
+    for host in ["h2.lab", "h3.lab"] {
+        client.delete(&format!("/satellite/whitelist/{host}"), None).await.unwrap();
+    }
+    for one in [&first, &second, &third] {
+        one.remediator.not_ready("has 3 documents, and 5 were written").await;
+        one.remediator.wait_for_metric("satellite_store_up", 0.0).await;
+        one.remediator.put("/api/v1/hosts/h4.lab/events/e1", &said).await.error(503);
+        one.lists(&WITHOUT_H1).await;
+    }
+    // As if all of them had died of it.
+    first.remediator.kill().await;
+    let again = shared.start(NAMES[0]).await;
+    again.remediator.not_ready("has 3 documents, and 5 were written").await;
+    again.lists(&WITHOUT_H1).await;
+    // A person means it.
+    client.set_data("/satellite/revision", b"", None).await.unwrap();
+    for one in [&again, &second, &third] {
+        one.remediator.ready().await;
+    }
+    // The leading master lists them, so that they are new.
+    all_list(&[&again, &second, &third], &WITHOUT_H1).await;
     shared.run.succeed();
 }

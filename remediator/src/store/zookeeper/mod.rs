@@ -2,7 +2,8 @@
 //!
 //! Below the root lie `whitelist/HOST`, one document per host, as the predecessor kept
 //! them; `automation`; `leader`, where the remediators stand for election; `wake`, which is
-//! written to have the leader look at the facts; and `revision`, which is written with every
+//! written to have the leader look at the facts; `words`, what each says until there is
+//! anything; and `revision`, which is written with every
 //! transaction, since ZooKeeper's answer tells the number of one only where it writes to a
 //! node that was there (ZOOKEEPER-4026), and tells how many documents there are.
 //!
@@ -17,6 +18,7 @@ mod revision;
 mod session;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,6 +46,7 @@ const WHITELIST: &str = "/whitelist";
 const LEADER: &str = "/leader";
 const WAKE: &str = "/wake";
 const REVISION: &str = "/revision";
+const WORDS: &str = "/words";
 
 /// How long one request may take. ZooKeeper answers in milliseconds; a server that hangs is
 /// found out by the session's own heartbeat after two thirds of its time-out, which may be
@@ -228,6 +231,18 @@ impl Store for ZooKeeperStore {
             if let Err(error) = within(session.client.set_data(WAKE, b"", None)).await {
                 warn!(%error, "Cannot wake the remediator that leads");
             }
+        })
+    }
+
+    fn exchange(
+        &self,
+        subject: String,
+        word: String,
+    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, StoreError>> {
+        Box::pin(async move {
+            let session = self.shared.usable("write to")?;
+            let exchanged = words::exchange(&session, subject, word).await;
+            exchanged.map_err(|error| self.shared.unavailable("write to", error))
         })
     }
 

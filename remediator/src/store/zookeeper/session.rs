@@ -21,8 +21,8 @@ use zookeeper_client::{
 };
 
 use super::{
-    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, acls, glance, reread,
-    within,
+    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, WORDS, acls, glance,
+    reread, within,
 };
 
 /// A server that does not take a connection for so long is away.
@@ -172,7 +172,7 @@ impl Keeper {
         within(client.mkdir(&self.root, &node)).await?;
         let client = client.chroot(self.root.as_str());
         let client = client.map_err(|_| Error::BadArguments(&"the root is no path"))?;
-        for path in [WHITELIST, LEADER, WAKE, REVISION] {
+        for path in [WHITELIST, LEADER, WAKE, REVISION, WORDS] {
             within(client.mkdir(path, &node)).await?;
         }
         let (lock, unlocked, leader) = (SyncMutex::default(), Notify::new(), SyncMutex::default());
