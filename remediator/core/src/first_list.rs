@@ -37,7 +37,8 @@ impl std::fmt::Display for Sighting {
             Self::None => f.write_str("no list"),
             Self::List { hosts, sha256 } => {
                 let begin = sha256.get(..8).unwrap_or(sha256);
-                write!(f, "a list of {hosts} hosts (sha256 {begin}…)")
+                let hosts = if *hosts == 1 { "1 host".into() } else { format!("{hosts} hosts") };
+                write!(f, "a list of {hosts} (sha256 {begin}…)")
             }
             Self::Unreadable { reason } => write!(f, "what cannot be read: {reason}"),
         }
@@ -58,7 +59,7 @@ pub fn agree(
     let told = told.join("; ");
     if all.len() < masters {
         return Err(format!(
-            "there are {masters} masters, and {} of their remediators so far have shown what \
+            "there are {masters} masters, and the remediators of {} have shown so far which \
              whitelist they have: start the others. {told}",
             all.len()
         ));
@@ -111,7 +112,7 @@ mod tests {
             // A machine that is new has none yet.
             (vec![list("ab"), Sighting::None, list("ab")], Ok(())),
             (vec![list("ab"), list("ab"), list("ab"), list("ab")], Ok(())),
-            (vec![list("ab"), list("ab")], Err("2 of their remediators")),
+            (vec![list("ab"), list("ab")], Err("remediators of 2 have shown")),
             (
                 vec![list("ab"), list("ab"), list("cd")],
                 Err("c: a list of 2 hosts (sha256 cdcdcdcd…)"),

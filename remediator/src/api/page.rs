@@ -71,6 +71,9 @@ fn mode(status: &Status) -> (&'static str, &'static str) {
     let is_blind = status.sources.iter().any(|source| source.blind);
     match status {
         Status { failure: Some(_), .. } => ("bad", "Cannot record"),
+        Status { deferral: Some(_), whitelist, .. } if whitelist.merged_at.is_none() => {
+            ("warn", "Starting")
+        }
         Status { deferral: Some(_), .. } => ("good", "Follows"),
         Status { last_round: None, .. } => ("warn", "Starting"),
         Status { overdue: true, .. } => ("bad", "Stuck"),
@@ -93,12 +96,17 @@ fn header(status: &Status, now: Timestamp) -> Markup {
             @if let Some(deferral) = &status.deferral { p.soft { (deferral) } }
             @else { p.soft { "leading master " @match &status.mesos_leader {
                 Some(leader) => code { (leader) },
-                None if status.last_round.is_none() => "not asked yet",
+                None if status.last_round.is_none() => (unasked(status)),
                 None => "none known: nothing is taken off and nothing given back",
             } } }
             (instant(now))
         }
     }
+}
+
+/// Instead of what a round would have found.
+fn unasked(status: &Status) -> &'static str {
+    if status.deferral.is_some() { "asked by the one that leads" } else { "not asked yet" }
 }
 
 /// An instant, to its second.
@@ -216,7 +224,7 @@ fn figures(status: &Status) -> Markup {
             div {
                 dt { "Budget" }
                 @if status.last_round.is_some() { (budget(&status.budget)) }
-                @else { dd { "not known yet" } }
+                @else { dd.soft { (unasked(status)) } }
             }
             div { dt { "Whitelist" } (whitelist(&status.whitelist)) }
         }
@@ -359,7 +367,7 @@ fn sources(status: &Status, now: Timestamp) -> Markup {
                     (None, Some(at)) => li.good {
                         strong { (source.source) } small { "seen " (brief(since(at, now))) " ago" }
                     },
-                    (None, None) => li.soft { strong { (source.source) } small { "not asked yet" } },
+                    (None, None) => li.soft { strong { (source.source) } small { (unasked(status)) } },
                 }
             } }
         }

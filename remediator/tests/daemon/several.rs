@@ -348,9 +348,9 @@ async fn i5_a_store_is_begun_with_no_list_that_another_master_does_not_have_need
     let shared = Shared::new("several-first").await;
     let three = "h1.lab\nh2.lab\nh3.lab\n";
     let first = shared.start_beside_one_of(3, NAMES[0], Some(three)).await;
-    first.remediator.not_ready("1 of their remediators so far").await;
+    first.remediator.not_ready("the remediators of 1 have shown").await;
     let second = shared.start_beside_one_of(3, NAMES[1], Some("h1.lab\nh2.lab\n")).await;
-    first.remediator.not_ready("2 of their remediators so far").await;
+    first.remediator.not_ready("the remediators of 2 have shown").await;
     let third = shared.start_beside_one_of(3, NAMES[2], None).await;
     let told = first.remediator.not_ready("the whitelists of the masters differ").await;
     for part in ["a list of 3 hosts", "a list of 2 hosts", "no list"] {
