@@ -1,13 +1,14 @@
 //! Three remediators on one ZooKeeper, each with a whitelist file of its own, as beside
 //! three masters.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use rustix::process::Signal;
-use satellite_tests::{run::Run, zookeeper::ZooKeeper};
+use satellite_tests::{run::Run, way::Way, zookeeper::ZooKeeper};
 use serde_json::json;
 
 use super::{
+    fake::Mood,
     peers::check_failed,
     remediator::{Remediator, eventually},
     world::{HOSTS, World},
@@ -36,10 +37,11 @@ impl Shared {
         Self { world: World::new().await, zookeeper, run }
     }
 
-    fn config(&self, name: &str) -> PathBuf {
+    /// The configuration of one, which reaches ZooKeeper at `server`.
+    fn config(&self, name: &str, server: &str) -> PathBuf {
         let folder = self.world.path(name);
         fs::create_dir_all(&folder).unwrap();
-        let (own, server) = (folder.display(), self.zookeeper.address());
+        let own = folder.display();
         self.world.configure(|config| config);
         let shared = fs::read_to_string(self.world.config_file()).unwrap();
         let lines = shared.lines().map(|line| match line.split_once(':') {
@@ -63,7 +65,12 @@ impl Shared {
     }
 
     async fn start(&self, name: &str) -> One {
-        let remediator = Remediator::start(&self.config(name)).await;
+        self.start_by(name, self.zookeeper.address()).await
+    }
+
+    /// One that reaches ZooKeeper at `server`.
+    async fn start_by(&self, name: &str, server: &str) -> One {
+        let remediator = Remediator::start(&self.config(name, server)).await;
         One { remediator, whitelist: self.world.path(name).join("whitelist") }
     }
 
@@ -213,7 +220,7 @@ async fn while_zookeeper_is_away_nothing_changes_and_it_is_said_needs_zookeeper(
     let all = shared.start_all().await;
     let [first, second, third] = &all;
     all_list(&[first, second, third], &HOSTS).await;
-    shared.zookeeper.process.kill().unwrap();
+    shared.zookeeper.kill().unwrap();
     for one in &all {
         one.remediator.not_ready("store").await;
         one.remediator.wait_for_metric("satellite_store_up", 0.0).await;
@@ -223,7 +230,7 @@ async fn while_zookeeper_is_away_nothing_changes_and_it_is_said_needs_zookeeper(
         assert_eq!(one.remediator.host("h2.lab").await["state"], "on");
     }
     shared.world.fire(&check_failed("h1.lab"));
-    shared.zookeeper.process.start().unwrap();
+    shared.zookeeper.start_again().unwrap();
     for one in &all {
         one.remediator.ready().await;
     }
@@ -234,7 +241,7 @@ async fn while_zookeeper_is_away_nothing_changes_and_it_is_said_needs_zookeeper(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_while_zookeeper_is_away_waits_and_touches_nothing_needs_zookeeper() {
     let mut shared = Shared::new("several-start").await;
-    shared.zookeeper.process.kill().unwrap();
+    shared.zookeeper.kill().unwrap();
     let folder = shared.world.path(NAMES[0]);
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("whitelist"), "h1.lab\nh2.lab\n").unwrap();
@@ -248,7 +255,7 @@ async fn a_start_while_zookeeper_is_away_waits_and_touches_nothing_needs_zookeep
     let metrics = one.remediator.get("/metrics").await.text;
     assert!(!metrics.contains("satellite_hosts{"), "{metrics}");
     assert_eq!(one.file(), "h1.lab\nh2.lab\n");
-    shared.zookeeper.process.start().unwrap();
+    shared.zookeeper.start_again().unwrap();
     one.remediator.ready().await;
     one.lists(&["h1.lab", "h2.lab"]).await;
     shared.run.succeed();
@@ -316,5 +323,67 @@ async fn a_leader_that_is_stopped_lets_another_lead_at_once_needs_zookeeper() {
         if leads == 1 { Ok(()) } else { Err(log()) }
     })
     .await;
+    shared.run.succeed();
+}
+
+/// The round has decided when the lead is lost, and what tells of the loss does not arrive:
+/// only ZooKeeper can refuse what the round writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn i32_a_round_of_one_that_leads_no_more_and_does_not_know_it_writes_nothing_needs_zookeeper()
+{
+    let shared = Shared::new("several-fenced").await;
+    let way = Way::to(&shared.zookeeper.addresses(), Ipv4Addr::LOCALHOST).unwrap();
+    let one = shared.start_by(NAMES[0], &way.addresses()[0]).await;
+    one.remediator.ready().await;
+    one.leads(true).await;
+    one.lists(&HOSTS).await;
+    let client = zookeeper_client::Client::connect(shared.zookeeper.address()).await.unwrap();
+    let client = client.chroot("/satellite").unwrap();
+
+    // A round looks at the alerts for a second time when it has decided.
+    let alertmanager = &shared.world.peers.alertmanager.fake;
+    shared.world.fire(&check_failed("h1.lab"));
+    let before = alertmanager.held();
+    for looks in [1, 2] {
+        alertmanager.is(Mood::Holds("/api/v2/alerts"));
+        eventually(async || match alertmanager.held() - before {
+            held if held >= looks => Ok(()),
+            held => Err(format!("{held} of {looks} looks")),
+        })
+        .await;
+    }
+    way.mute();
+    let leader = client.list_children("/leader").await.unwrap();
+    let [latch] = &leader[..] else { panic!("{leader:?}") };
+    client.delete(&format!("/leader/{latch}"), None).await.unwrap();
+    // Another one leads from here on, and writes nothing.
+    let open = zookeeper_client::Acls::anyone_all();
+    let ephemeral = zookeeper_client::CreateMode::Ephemeral.with_acls(open);
+    client.create("/leader/another-latch-0000000000", b"another", &ephemeral).await.unwrap();
+    let revision = client.check_stat("/revision").await.unwrap();
+    let document = client.get_data("/whitelist/h1.lab").await.unwrap();
+    let mut last = client.set_data("/wake", b"", None).await.unwrap().mzxid;
+    alertmanager.is(Mood::Well);
+    // ZooKeeper numbers what it refuses, too.
+    eventually(async || {
+        let before = last;
+        last = client.set_data("/wake", b"", None).await.unwrap().mzxid;
+        if last > before + 1 { Ok(()) } else { Err("no attempt to write".to_owned()) }
+    })
+    .await;
+    assert_eq!(client.check_stat("/revision").await.unwrap(), revision);
+    assert_eq!(client.get_data("/whitelist/h1.lab").await.unwrap(), document);
+    way.mend();
+    one.leads(false).await;
+    eventually(async || {
+        let status = one.remediator.status().await;
+        let follows = status["deferral"].as_str().is_some_and(|it| it.contains("another"));
+        if follows { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    one.lists(&HOSTS).await;
+    assert_eq!(client.get_data("/whitelist/h1.lab").await.unwrap(), document);
+    client.delete("/leader/another-latch-0000000000", None).await.unwrap();
+    one.lists(&WITHOUT_H1).await;
     shared.run.succeed();
 }

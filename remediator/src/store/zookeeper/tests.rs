@@ -1,9 +1,8 @@
 //! Against a real ZooKeeper.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
 
-use satellite_tests::{run::Run, zookeeper::ZooKeeper};
-use tokio::net::{TcpListener, TcpStream};
+use satellite_tests::{run::Run, way::Way, zookeeper::ZooKeeper};
 
 use super::*;
 use crate::store::contract::{self, put};
@@ -69,35 +68,9 @@ async fn hear_all(store: &ZooKeeperStore) {
     while tokio::time::timeout(quiet, store.news()).await.is_ok() {}
 }
 
-/// A way to a server that can be cut.
-struct Way {
-    address: String,
-    cut: watch::Sender<bool>,
-}
-
-impl Way {
-    async fn to(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let cut = watch::Sender::new(false);
-        let (server, is_cut) = (server.to_owned(), cut.subscribe());
-        tokio::spawn(async move {
-            while let Ok((mut here, _)) = listener.accept().await {
-                let (server, mut is_cut) = (server.clone(), is_cut.clone());
-                tokio::spawn(async move {
-                    if *is_cut.borrow() {
-                        return;
-                    }
-                    let mut there = TcpStream::connect(server).await.unwrap();
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut here, &mut there) => {}
-                        _ = is_cut.wait_for(|cut| *cut) => {}
-                    }
-                });
-            }
-        });
-        Self { address, cut }
-    }
+/// A way to a server.
+fn way(zookeeper: &ZooKeeper) -> Way {
+    Way::to(&zookeeper.addresses(), Ipv4Addr::LOCALHOST).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,12 +117,12 @@ async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper() {
     let (run, zookeeper) = start("store-cut");
-    let way = Way::to(zookeeper.address()).await;
-    let first = leading(&way.address).await;
+    let way = way(&zookeeper);
+    let first = leading(&way.addresses()[0]).await;
     let second = following(zookeeper.address()).await;
     let stale = first.shared.session().unwrap();
     hear_all(&first).await;
-    way.cut.send_replace(true);
+    way.cut();
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
     let refused =
         contract::write(&first, vec![put("automation", None, "{}")], Writer::Automation).await;
@@ -159,7 +132,7 @@ async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper
     contract::write(&second, vec![put("automation", None, "of the second")], Writer::Automation)
         .await
         .unwrap();
-    way.cut.send_replace(false);
+    way.mend();
     stands(&first, |standing| *standing == follows("second")).await;
     let fence = stale.lock_path().unwrap();
     let late = [put("automation", Some(1), "of the first")];
@@ -174,17 +147,44 @@ async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper
     run.succeed();
 }
 
+/// No connection ends: both ends have to find out by themselves, and this one first.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hears_nothing_more_leads_no_more_before_another_does_needs_zookeeper() {
+    let (run, zookeeper) = start("store-silent");
+    let way = way(&zookeeper);
+    let first = leading(&way.addresses()[0]).await;
+    let second = following(zookeeper.address()).await;
+    contract::write(&first, vec![put("automation", None, "of the first")], Writer::Automation)
+        .await
+        .unwrap();
+    let seen = first.load().await.unwrap().revision;
+    way.silence();
+    // It may be on its way, and never arrives: its session ends first.
+    let late = vec![put("automation", Some(1), "late")];
+    let refused = first.write(late, Writer::Automation, seen).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    stands(&second, |standing| *standing == Standing::Leads).await;
+    let standing = first.standing().borrow().clone();
+    assert!(matches!(standing, Standing::Away(_)), "two lead: {standing:?}");
+    way.mend();
+    stands(&first, |standing| *standing == follows("second")).await;
+    let contents = second.load().await.unwrap();
+    assert_eq!(contents.documents["automation"].data, b"of the first");
+    assert_eq!(first.load().await.unwrap(), contents);
+    run.succeed();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zookeeper() {
     let (run, zookeeper) = start("store-break");
-    let way = Way::to(zookeeper.address()).await;
-    let first = leading(&way.address).await;
+    let way = way(&zookeeper);
+    let first = leading(&way.addresses()[0]).await;
     let second = following(zookeeper.address()).await;
     hear_all(&first).await;
-    way.cut.send_replace(true);
+    way.cut();
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
     contract::write(&second, vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
-    way.cut.send_replace(false);
+    way.mend();
     stands(&first, |standing| *standing == Standing::Leads).await;
     let missed = async { while !matches!(first.news().await, News::Unknown) {} };
     tokio::time::timeout(SESSION, missed).await.unwrap();
