@@ -1,5 +1,7 @@
 //! Against a real ZooKeeper.
 
+mod size;
+
 use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use satellite_tests::{run::Run, way::Way, zookeeper::ZooKeeper};
