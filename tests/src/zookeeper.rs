@@ -57,11 +57,20 @@ impl ZooKeeper {
         Self::start_ensemble(run, 1)
     }
 
+    /// The same, with further flags of Java's.
+    pub fn start_with(run: &Arc<Run>, flags: &[&str]) -> Result<Self> {
+        Self::start_servers(run, 1, flags)
+    }
+
     /// Starts so many servers and returns once all of them serve.
     pub fn start_ensemble(run: &Arc<Run>, size: u8) -> Result<Self> {
+        Self::start_servers(run, size, &[])
+    }
+
+    fn start_servers(run: &Arc<Run>, size: u8, flags: &[&str]) -> Result<Self> {
         let members: Vec<Member> =
             (1..=size).map(|number| Member::new(run, number)).collect::<Result<_>>()?;
-        let start = |member: &Member| Server::start(run, member, &members);
+        let start = |member: &Member| Server::start(run, member, &members, flags);
         let servers: Vec<Server> = members.iter().map(start).collect::<Result<_>>()?;
         let address = servers.iter().map(Server::address).collect::<Vec<_>>().join(",");
         let mut zookeeper = Self { servers, address };
@@ -116,7 +125,7 @@ impl ZooKeeper {
 }
 
 impl Server {
-    fn start(run: &Arc<Run>, member: &Member, members: &[Member]) -> Result<Self> {
+    fn start(run: &Arc<Run>, member: &Member, members: &[Member], flags: &[&str]) -> Result<Self> {
         let name = match members {
             [_] => "zookeeper".to_owned(),
             _ => format!("zookeeper{}", member.number),
@@ -131,6 +140,7 @@ impl Server {
         let mut java = Command::new(layout::debian("/usr/bin/java")?);
         // The cheap compiler and collector: a short life on a busy machine.
         java.args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+            .args(flags)
             .args(["-Djava.net.preferIPv4Stack=true", "-cp", &classpath])
             .args(["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"]);
         let process = Process::spawn(run, &name, java)?;

@@ -50,6 +50,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// sixteenth is left for what surrounds paths and documents.
 const MAX_WRITE: usize = 0xF_FFFF / 16 * 15;
 
+/// A server closes the connection on a request that is larger than it takes. No server is
+/// sensibly told to take less than this, so that a connection that is lost at a smaller
+/// write is lost for another reason.
+const TAKEN_BY_ALL: usize = 0xFFFF;
+
 /// Whoever decides on an older revision than these is told to decide anew.
 const VERSIONS_KEPT: usize = 1_000;
 
@@ -294,8 +299,32 @@ impl ZooKeeperStore {
                 let found = get(&session.client, path).await.map_err(unavailable)?;
                 Err(StoreError::conflict(path, *expected, found))
             }
-            Err(error) => Err(unavailable(error.into())),
+            Err(error) => Err(self.shared.unavailable("write to", lost_at(writes, error.into()))),
         }
+    }
+}
+
+/// The connection was lost at a write that is large, but not too large by default.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the connection was lost at a write of {size} bytes; if that happens each time, \
+     jute.maxbuffer of the servers is too low: {} is its default",
+    0xF_FFFF
+)]
+struct LostAtWrite {
+    size: usize,
+    source: Error,
+}
+
+/// Says what may be wrong where a connection was lost at a large write.
+fn lost_at(writes: &[Write], source: Error) -> Box<dyn std::error::Error + Send + Sync> {
+    let size = writes.iter().map(size).sum();
+    // The latter where the system has told of it first.
+    let is_lost = matches!(source, Error::ConnectionLoss | Error::Custom(_));
+    if is_lost && size > TAKEN_BY_ALL {
+        Box::new(LostAtWrite { size, source })
+    } else {
+        Box::new(source)
     }
 }
 

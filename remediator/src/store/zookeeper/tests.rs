@@ -5,6 +5,7 @@ mod size;
 use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use satellite_tests::{run::Run, way::Way, zookeeper::ZooKeeper};
+use satellite_toolkit::exit::chain;
 
 use super::*;
 use crate::store::contract::{self, put};
@@ -231,6 +232,32 @@ async fn a_transaction_takes_as_much_as_it_says_and_no_more_needs_zookeeper() {
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
     contract::write(&store, documents(fits), Writer::Automation).await.unwrap();
     assert_eq!(store.load().await.unwrap().documents.len(), fits);
+    run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_take_less_than_by_default_are_told_of_needs_zookeeper() {
+    let run = Run::start("store-low").unwrap();
+    let zookeeper = ZooKeeper::start_with(&run, &["-Djute.maxbuffer=100000"]).unwrap();
+    let store = leading(zookeeper.address()).await;
+    let large = "x".repeat(10_000);
+    let writes = (0..20).map(|at| put(&format!("whitelist/h{at}"), None, &large)).collect();
+    let refused = contract::write(&store, writes, Writer::Automation).await.unwrap_err();
+    let told = chain(&refused);
+    assert!(told.contains("jute.maxbuffer"), "{told}");
+    // It goes on, with a new connection, and has nothing of it.
+    let contents = async {
+        loop {
+            match store.load().await {
+                Ok(contents) => return contents,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let contents = tokio::time::timeout(4 * SESSION, contents).await.unwrap();
+    assert!(contents.documents.is_empty(), "{contents:?}");
+    stands(&store, |standing| *standing == Standing::Leads).await;
+    contract::write(&store, vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
     run.succeed();
 }
 
