@@ -6,6 +6,7 @@ use std::{fs, net::Ipv4Addr, path::PathBuf, sync::Arc};
 use rustix::process::Signal;
 use satellite_tests::{run::Run, way::Way, zookeeper::ZooKeeper};
 use serde_json::json;
+use zookeeper_client::{Acl, AuthId, Permission};
 
 use super::{
     fake::Mood,
@@ -385,5 +386,49 @@ async fn i32_a_round_of_one_that_leads_no_more_and_does_not_know_it_writes_nothi
     assert_eq!(client.get_data("/whitelist/h1.lab").await.unwrap(), document);
     client.delete("/leader/another-latch-0000000000", None).await.unwrap();
     one.lists(&WITHOUT_H1).await;
+    shared.run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_open_to_all_although_there_is_a_user_are_told_once_needs_zookeeper() {
+    let shared = Shared::new("several-open").await;
+    let server = shared.zookeeper.address();
+    let one = shared.start(NAMES[0]).await;
+    one.lists(&HOSTS).await;
+    one.remediator.kill().await;
+    let auth = shared.world.path("zk.auth");
+    fs::write(&auth, "satellite:secret\n").unwrap();
+    let config = shared.config(NAMES[0], server);
+    let text = fs::read_to_string(&config).unwrap();
+    let with_user = format!("auth_file: {}, session_timeout", auth.display());
+    fs::write(&config, text.replace("session_timeout", &with_user)).unwrap();
+    let remediator = Remediator::start(&config).await;
+    remediator.ready().await;
+    let told = |log: &[String]| {
+        log.iter()
+            .filter(|line| line.contains("setAcl -R /satellite "))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    remediator.wait_for_log("setAcl").await;
+    let [line] = &told(&remediator.log())[..] else { panic!("{:?}", remediator.log()) };
+    let nodes = ["", "/whitelist", "/leader", "/wake", "/revision", "/automation"];
+    for node in nodes {
+        assert!(line.contains(&format!("/satellite{node}")), "{node}: {line}");
+    }
+    assert!(!line.contains("secret"), "{line}");
+    remediator.kill().await;
+
+    // Who may read alone does no harm.
+    let client = zookeeper_client::Client::connector().with_auth("digest", b"satellite:secret");
+    let client = client.connect(server).await.unwrap();
+    let guards =
+        [Acl::new(Permission::ALL, AuthId::authed()), Acl::new(Permission::READ, AuthId::anyone())];
+    for node in nodes {
+        client.set_acl(&format!("/satellite{node}"), &guards, None).await.unwrap();
+    }
+    let remediator = Remediator::start(&config).await;
+    remediator.ready().await;
+    assert!(told(&remediator.log()).is_empty(), "{:?}", remediator.log());
     shared.run.succeed();
 }

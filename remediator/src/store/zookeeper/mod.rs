@@ -31,12 +31,15 @@ use tokio::{
     task::AbortHandle,
 };
 use tracing::warn;
-use zookeeper_client::{Acls, CheckWriteError, Client, CreateMode, Error, MultiWriteResult, Stat};
+use zookeeper_client::{
+    Acl, Acls, CheckWriteError, Client, CreateMode, Error, MultiWriteResult, Permission, Stat,
+};
 
 use self::session::{Keeper, Session};
 use super::{Contents, News, Standing, Store, StoreError, Stored, Write, Writer};
 
 const WHITELIST: &str = "/whitelist";
+const AUTOMATION: &str = "/automation";
 const LEADER: &str = "/leader";
 const WAKE: &str = "/wake";
 const REVISION: &str = "/revision";
@@ -80,6 +83,20 @@ impl Credentials {
             return Err("has more than one line; write USER:PASSWORD alone".into());
         }
         Ok(Self(line.to_owned()))
+    }
+
+    fn user(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(user, _)| user)
+    }
+
+    /// Whether nobody but this user may change what is guarded so. ZooKeeper keeps a digest
+    /// of the password with the user's name; whoever has got so far has the right one.
+    fn alone_may_write(&self, guards: &[Acl]) -> bool {
+        guards.iter().all(|guard| {
+            let is_ours = guard.scheme() == "digest"
+                && guard.id().split_once(':').is_some_and(|(user, _)| user == self.user());
+            is_ours || Permission::READ.has(guard.permission())
+        })
     }
 }
 

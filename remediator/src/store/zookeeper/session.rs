@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeSet,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex as SyncMutex},
+    sync::{
+        Arc, Mutex as SyncMutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,8 +24,8 @@ use zookeeper_client::{
 };
 
 use super::{
-    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, acls, reread, stat,
-    within,
+    AUTOMATION, Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, acls,
+    reread, stat, within,
 };
 
 /// A server that does not take a connection for so long is away.
@@ -116,6 +119,8 @@ pub(super) struct Keeper {
     name: String,
     shared: Arc<Shared>,
     tell: mpsc::UnboundedSender<News>,
+    /// Whether it was told once that others may write.
+    is_warned: AtomicBool,
 }
 
 impl Keeper {
@@ -127,8 +132,16 @@ impl Keeper {
         tell: mpsc::UnboundedSender<News>,
     ) -> Self {
         let Config { servers, root, session_timeout, .. } = config;
-        let (servers, root, name) = (servers.join(","), root.clone(), name.to_owned());
-        Self { servers, root, session_timeout: *session_timeout, credentials, name, shared, tell }
+        Self {
+            servers: servers.join(","),
+            root: root.clone(),
+            session_timeout: *session_timeout,
+            credentials,
+            name: name.to_owned(),
+            shared,
+            tell,
+            is_warned: AtomicBool::new(false),
+        }
     }
 
     /// Begins anew also where the client of ZooKeeper panics.
@@ -175,11 +188,37 @@ impl Keeper {
         for path in [WHITELIST, LEADER, WAKE, REVISION] {
             within(client.mkdir(path, &node)).await?;
         }
+        self.warn_of_open_nodes(&client).await;
         let (lock, unlocked, leader) = (SyncMutex::default(), Notify::new(), SyncMutex::default());
         let session = Session { client, acls, lock, unlocked, leader };
         let watcher = session.watch().await?;
         session.look_for_leader().await;
         Ok((session, watcher))
+    }
+
+    /// Tells once of nodes that others than the configured user may write. They were made
+    /// before there was one: what is there keeps the access list that it has.
+    async fn warn_of_open_nodes(&self, client: &Client) {
+        let Some(credentials) = &self.credentials else { return };
+        let root = &self.root;
+        let mut open = Vec::new();
+        for node in ["/", WHITELIST, LEADER, WAKE, REVISION, AUTOMATION] {
+            match within(client.get_acl(node)).await {
+                Ok((guards, _)) if credentials.alone_may_write(&guards) => {}
+                Ok(_) => open.push(format!("{root}{}", node.trim_end_matches('/'))),
+                Err(Error::NoNode) => {}
+                // What is amiss shows in all else that is asked.
+                Err(_) => return,
+            }
+        }
+        if !open.is_empty() && !self.is_warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                nodes = open.join(" "),
+                "Others than the user of store.zookeeper.auth_file may write these nodes of \
+                 ZooKeeper, and so turn hosts off and on. In zkCli.sh: addauth digest \
+                 USER:PASSWORD, then setAcl -R {root} auth::cdrwa"
+            );
+        }
     }
 
     /// Uses a session until it has ended, and says why it has.
