@@ -172,3 +172,73 @@ fn begin(server: String, from: Ipv4Addr, road: Arc<Road>) -> Result<String> {
     });
     Ok(address)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What arrives does so at once; more where the machine is busy.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    /// What has not arrived by then is held back.
+    const A_WHILE: Duration = Duration::from_millis(300);
+
+    /// A way, and both ends of a connection over it.
+    fn connection() -> (Way, TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let server = listener.local_addr().unwrap().to_string();
+        let way = Way::to(&[server], Ipv4Addr::LOCALHOST).unwrap();
+        let client = TcpStream::connect(&way.addresses()[0]).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        (way, client, server)
+    }
+
+    /// Waits so long for something to read, or for the end: how much there is.
+    fn read(mut end: &TcpStream, within: Duration) -> io::Result<usize> {
+        end.set_read_timeout(Some(within)).unwrap();
+        end.read(&mut [0; 8])
+    }
+
+    fn arrives(mut from: &TcpStream, to: &TcpStream) -> bool {
+        from.write_all(b"x").unwrap();
+        read(to, PATIENCE).unwrap() > 0
+    }
+
+    fn is_held_back(mut from: &TcpStream, to: &TcpStream) -> bool {
+        from.write_all(b"x").unwrap();
+        read(to, A_WHILE).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    #[test]
+    fn on_a_silent_way_nothing_arrives_until_it_is_mended() {
+        let (way, client, server) = connection();
+        assert!(arrives(&client, &server) && arrives(&server, &client));
+        way.silence();
+        assert!(is_held_back(&client, &server) && is_held_back(&server, &client));
+        let stranger = TcpStream::connect(&way.addresses()[0]).unwrap();
+        assert!(is_held_back(&stranger, &stranger), "it is neither answered nor hung up on");
+        way.mend();
+        assert!(arrives(&client, &server) && arrives(&server, &client));
+    }
+
+    #[test]
+    fn on_a_mute_way_the_server_is_not_heard() {
+        let (way, client, server) = connection();
+        way.mute();
+        assert!(arrives(&client, &server) && is_held_back(&server, &client));
+        way.mend();
+        assert!(arrives(&server, &client));
+    }
+
+    #[test]
+    fn on_a_way_that_is_cut_connections_end() {
+        let (way, client, server) = connection();
+        way.cut();
+        for end in [&client, &server] {
+            let read = read(end, PATIENCE);
+            let is_open = read.as_ref().is_err_and(|it| it.kind() == io::ErrorKind::WouldBlock);
+            assert!(!is_open, "{read:?}");
+        }
+    }
+}
