@@ -65,6 +65,19 @@ async fn heard(store: &ZooKeeperStore) -> BTreeMap<String, Option<Stored>> {
     }
 }
 
+/// All that is in the store, once it can be read.
+async fn loaded(store: &ZooKeeperStore) -> Contents {
+    let loaded = async {
+        loop {
+            match store.load().await {
+                Ok(contents) => return contents,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(4 * SESSION, loaded).await.expect("it can be read")
+}
+
 /// Hears all that there is to hear so far.
 async fn hear_all(store: &ZooKeeperStore) {
     let quiet = Duration::from_millis(300);
@@ -177,6 +190,40 @@ async fn who_hears_nothing_more_leads_no_more_before_another_does_needs_zookeepe
     run.succeed();
 }
 
+/// The session goes on by another server, and so does the lead: what is still on its way to
+/// the first is refused by nobody but ZooKeeper.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_to_a_server_that_fell_silent_never_arrives_needs_zookeeper() {
+    let run = Run::start("store-server").unwrap();
+    let zookeeper = ZooKeeper::start_ensemble(&run, 3).unwrap();
+    let way = |server| Way::to(&[server], Ipv4Addr::LOCALHOST).unwrap();
+    let ways: Vec<Way> = zookeeper.addresses().into_iter().map(way).collect();
+    let servers: Vec<&str> = ways.iter().map(|way| way.addresses()[0].as_str()).collect();
+    let store = leading(&servers.join(",")).await;
+    let mut written = Vec::new();
+    for (at, way) in ways.iter().enumerate() {
+        let host = format!("whitelist/h{at}");
+        way.silence();
+        match contract::write(&store, vec![put(&host, None, "1")], Writer::Automation).await {
+            Ok(_) => written.push(host),
+            Err(StoreError::Unavailable { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+        let has_only_what_was_answered = |contents: Contents| {
+            assert!(contents.documents.into_keys().eq(written.iter().cloned()), "{written:?}");
+        };
+        has_only_what_was_answered(loaded(&store).await);
+        way.mend();
+        let until = tokio::time::Instant::now() + SESSION / 4;
+        while tokio::time::Instant::now() < until {
+            has_only_what_was_answered(loaded(&store).await);
+        }
+        stands(&store, |standing| *standing == Standing::Leads).await;
+    }
+    assert!(written.len() < ways.len(), "one of them was in use");
+    run.succeed();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zookeeper() {
     let (run, zookeeper) = start("store-break");
@@ -246,15 +293,7 @@ async fn servers_that_take_less_than_by_default_are_told_of_needs_zookeeper() {
     let told = chain(&refused);
     assert!(told.contains("jute.maxbuffer"), "{told}");
     // It goes on, with a new connection, and has nothing of it.
-    let contents = async {
-        loop {
-            match store.load().await {
-                Ok(contents) => return contents,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    };
-    let contents = tokio::time::timeout(4 * SESSION, contents).await.unwrap();
+    let contents = loaded(&store).await;
     assert!(contents.documents.is_empty(), "{contents:?}");
     stands(&store, |standing| *standing == Standing::Leads).await;
     contract::write(&store, vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
