@@ -1,6 +1,7 @@
 //! What the cases share, and what they ask of it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use satellite_tests::cluster::Cluster;
 use satellite_tests::deployment::Deployment;
 use satellite_tests::run::Run;
-use satellite_tests::satellite::{Daemon, whitelist};
+use satellite_tests::satellite::Daemon;
 use satellite_tests::wait::{holds_for, wait_for};
 use satellite_tests::{cases, http, layout};
 use serde_json::json;
@@ -76,11 +77,12 @@ impl Lab {
         self.cluster.hosts().into_iter().filter(|host| *host != self.sick).collect()
     }
 
-    /// Whether the file of this master has exactly these hosts.
+    /// Whether the file of this master has exactly these hosts, to the byte.
     pub(crate) fn lists(&self, index: usize, hosts: &[String]) -> Result<()> {
         let file = &self.cluster.whitelists()[index];
-        let found = whitelist(file)?;
-        ensure!(found == hosts, "{} has {found:?}", file.display());
+        let found = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        let wanted: String = hosts.iter().flat_map(|host| [host.as_str(), "\n"]).collect();
+        ensure!(found == wanted, "{} has {found:?}", file.display());
         Ok(())
     }
 
