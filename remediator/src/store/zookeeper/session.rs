@@ -43,6 +43,8 @@ pub(super) struct Session {
     pub(super) acls: Acls<'static>,
     /// By which this process leads, if it does.
     lock: SyncMutex<Option<OwnedLockClient>>,
+    /// Whether anything was answered by the connection as it is now.
+    answers: AtomicBool,
     /// Told when the lock is gone although the session is not.
     unlocked: Notify,
     /// Who leads, as it calls itself.
@@ -103,6 +105,13 @@ impl Session {
 
     fn set_lock(&self, lock: Option<OwnedLockClient>) {
         *self.lock.lock().expect("no holder of this lock panics") = lock;
+    }
+
+    /// Waits until ZooKeeper answers anything at all.
+    async fn wait_answered(&self) {
+        while !self.is_connected() || within(self.client.check_stat("/")).await.is_err() {
+            tokio::time::sleep(REST).await;
+        }
     }
 
     fn is_connected(&self) -> bool {
@@ -190,7 +199,8 @@ impl Keeper {
         }
         self.warn_of_open_nodes(&client).await;
         let (lock, unlocked, leader) = (SyncMutex::default(), Notify::new(), SyncMutex::default());
-        let session = Session { client, acls, lock, unlocked, leader };
+        let answers = AtomicBool::new(true);
+        let session = Session { client, acls, lock, answers, unlocked, leader };
         let watcher = session.watch().await?;
         session.look_for_leader().await;
         Ok((session, watcher))
@@ -231,6 +241,7 @@ impl Keeper {
         self.say(News::Unknown);
         tokio::select! {
             never = self.stand_for_election(&session) => match never {},
+            never = self.heed_connection(&session) => match never {},
             reason = self.listen(&session, watcher) => reason,
         }
     }
@@ -267,6 +278,33 @@ impl Keeper {
         }
     }
 
+    /// Tells at once that the connection is lost, whatever is being asked, and that it is back
+    /// once something was answered by it. The client takes it for back before that; where it
+    /// is lost again at that moment, the client notices only by the next one, or when the
+    /// session has run out.
+    async fn heed_connection(&self, session: &Session) -> std::convert::Infallible {
+        let mut state = session.client.state_watcher();
+        loop {
+            let answers = session.answers.load(Ordering::Relaxed);
+            let is_ended = tokio::select! {
+                biased;
+                state = state.changed() => {
+                    session.answers.store(false, Ordering::Relaxed);
+                    state.is_terminated()
+                }
+                () = session.wait_answered(), if !answers => {
+                    session.answers.store(true, Ordering::Relaxed);
+                    false
+                }
+            };
+            self.stand_as(session);
+            if is_ended {
+                // Whoever listens says why.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Listens to a session until it has ended, and says why it has.
     async fn listen(&self, session: &Session, mut watcher: PersistentWatcher) -> String {
         loop {
@@ -284,8 +322,6 @@ impl Keeper {
                 return reason;
             }
             if heard.connection {
-                // At once: without a connection every question below waits in vain.
-                self.stand_as(session);
                 // The client forgets to renew watches of this kind when it connects anew.
                 while session.is_connected() {
                     if let Ok(renewed) = session.watch().await {
@@ -329,7 +365,8 @@ impl Keeper {
 
     /// Tells how this process stands in a session that has not ended.
     fn stand_as(&self, session: &Session) {
-        self.stand(if !session.is_connected() {
+        let is_connected = session.is_connected() && session.answers.load(Ordering::Relaxed);
+        self.stand(if !is_connected {
             Standing::Away("the connection to ZooKeeper is lost".into())
         } else if session.lock_path().is_some() {
             Standing::Leads

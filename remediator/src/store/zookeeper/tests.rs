@@ -247,6 +247,24 @@ async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zoo
     run.succeed();
 }
 
+/// It is asking something whenever it has just connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_lost_again_at_once_is_noticed_at_once_needs_zookeeper() {
+    let (run, zookeeper) = start("store-again");
+    let way = way(&zookeeper);
+    let store = leading(&way.addresses()[0]).await;
+    for _ in 0..20 {
+        way.cut();
+        let mut standing = store.standing();
+        let away = standing.wait_for(|standing| matches!(standing, Standing::Away(_)));
+        let away = tokio::time::timeout(SESSION / 2, away).await;
+        away.expect("it leads, and its session runs out").unwrap();
+        way.mend();
+        stands(&store, |standing| *standing == Standing::Leads).await;
+    }
+    run.succeed();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_password_alone_reads_and_writes_needs_zookeeper() {
     let (run, zookeeper) = start("store-digest");
