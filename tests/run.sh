@@ -173,7 +173,7 @@ case ${1:-} in
       env SATELLITE_LONG_CASES=1 SATELLITE_ZOOKEEPERS=3 \
       cargo test --workspace --test several_masters
     part '30000 hosts in ZooKeeper' env SATELLITE_LONG_CASES=1 \
-      cargo test --package satellite-remediator --lib very_many_hosts
+      cargo test --package satellite-remediator very_many_hosts
     part 'eight scrapers at once' env SATELLITE_LONG_CASES=1 \
       cargo test -p satellite-exporter --test integration eight_scrapers
     part 'two real clusters at once' two_at_once

@@ -1,7 +1,12 @@
 //! Three remediators on one ZooKeeper, each with a whitelist file of its own, as beside
 //! three masters.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustix::process::Signal;
 use satellite_tests::{run::Run, way::Way, zookeeper::ZooKeeper};
@@ -105,6 +110,15 @@ impl One {
         })
         .await;
     }
+}
+
+/// Has it make rounds so often.
+fn set_interval(config: &Path, interval: &str) {
+    let text = fs::read_to_string(config).unwrap();
+    let rounds = |interval: &str| format!("reconcile_interval: {interval}");
+    let changed = text.replace(&rounds("100ms"), &rounds(interval));
+    assert_ne!(changed, text);
+    fs::write(config, changed).unwrap();
 }
 
 async fn all_list(all: &[&One], hosts: &[&str]) {
@@ -289,11 +303,7 @@ async fn a_delivery_to_a_follower_has_the_leader_look_needs_zookeeper() {
     let shared = Shared::new("several-wake").await;
     let [first, second, _third] = shared.start_all().await;
     // It would otherwise look after a minute.
-    let config = shared.world.path(NAMES[0]).join("remediator.yml");
-    let text = fs::read_to_string(&config).unwrap();
-    let slow = text.replace("reconcile_interval: 100ms", "reconcile_interval: 1m");
-    assert_ne!(slow, text);
-    fs::write(&config, slow).unwrap();
+    set_interval(&shared.world.path(NAMES[0]).join("remediator.yml"), "1m");
     assert_eq!(first.remediator.post("/-/reload", "").await.status, 200);
     first.remediator.rounds(1).await;
     shared.world.fire(&check_failed("h1.lab"));
@@ -353,16 +363,17 @@ async fn i32_a_round_of_one_that_leads_no_more_and_does_not_know_it_writes_nothi
         })
         .await;
     }
-    way.mute();
     let leader = client.list_children("/leader").await.unwrap();
     let [latch] = &leader[..] else { panic!("{leader:?}") };
+    let revision = client.check_stat("/revision").await.unwrap();
+    let document = client.get_data("/whitelist/h1.lab").await.unwrap();
+    // It hears nothing from here on, and notices that only after a while.
+    way.mute();
     client.delete(&format!("/leader/{latch}"), None).await.unwrap();
     // Another one leads from here on, and writes nothing.
     let open = zookeeper_client::Acls::anyone_all();
     let ephemeral = zookeeper_client::CreateMode::Ephemeral.with_acls(open);
     client.create("/leader/another-latch-0000000000", b"another", &ephemeral).await.unwrap();
-    let revision = client.check_stat("/revision").await.unwrap();
-    let document = client.get_data("/whitelist/h1.lab").await.unwrap();
     let mut last = client.set_data("/wake", b"", None).await.unwrap().mzxid;
     alertmanager.is(Mood::Well);
     // ZooKeeper numbers what it refuses, too.
@@ -430,5 +441,46 @@ async fn nodes_that_are_open_to_all_although_there_is_a_user_are_told_once_needs
     let remediator = Remediator::start(&config).await;
     remediator.ready().await;
     assert!(told(&remediator.log()).is_empty(), "{:?}", remediator.log());
+    shared.run.succeed();
+}
+
+/// With `SATELLITE_LONG_CASES=1` there are 30 000.
+#[tokio::test(flavor = "multi_thread")]
+async fn very_many_hosts_come_into_every_file_needs_zookeeper() {
+    let is_long = std::env::var_os("SATELLITE_LONG_CASES").is_some();
+    let name = |at| format!("node-{at:06}.rack-0001.zone-a.example.com");
+    let names: Vec<String> = (0..if is_long { 30_000 } else { 3_000 }).map(name).collect();
+    let hosts: Vec<&str> = names.iter().map(String::as_str).collect();
+    let shared = Shared::new("several-many").await;
+    shared.world.peers.master.lists(&hosts);
+    for host in &hosts {
+        shared.world.peers.prometheus.scrapes(host, true);
+    }
+    let mut all = Vec::new();
+    for name in &NAMES[..2] {
+        let config = shared.config(name, shared.zookeeper.address());
+        set_interval(&config, "5s");
+        let remediator = Remediator::start(&config).await;
+        all.push(One { remediator, whitelist: shared.world.path(name).join("whitelist") });
+    }
+    let in_every_file = async |hosts: &[&str]| {
+        let wanted: String = hosts.iter().flat_map(|host| [host, "\n"]).collect();
+        for one in &all {
+            eventually(async || match one.file() {
+                found if found == wanted => Ok(()),
+                found => Err(format!("{} hosts", found.lines().count())),
+            })
+            .await;
+        }
+    };
+    in_every_file(&hosts).await;
+    let said = json!({"state": "off", "reason": "disk swap"});
+    let path = format!("/api/v1/hosts/{}/events/e1", hosts[0]);
+    for (say, take_back) in [(0, 1), (1, 0)] {
+        assert_eq!(all[say].remediator.put(&path, &said).await.status, 201);
+        in_every_file(&hosts[1..]).await;
+        assert_eq!(all[take_back].remediator.delete(&path).await.status, 200);
+        in_every_file(&hosts).await;
+    }
     shared.run.succeed();
 }
