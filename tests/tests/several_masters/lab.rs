@@ -139,6 +139,15 @@ impl Lab {
         Ok(self.deployment.prometheus.query(&query)?.len())
     }
 
+    /// Whether no two remediators have led at once since then, as Prometheus has seen it.
+    pub(crate) fn one_led_at_a_time(&self, start: Instant) -> Result<()> {
+        let seconds = start.elapsed().as_secs();
+        let query = format!("max_over_time(sum(satellite_leader)[{seconds}s:1s]) > 1");
+        let several = self.deployment.prometheus.query(&query)?;
+        ensure!(several.is_empty(), "several have led at once");
+        Ok(())
+    }
+
     /// How often each host went off or on so far.
     pub(crate) fn changes(&self) -> Result<BTreeMap<String, usize>> {
         let count = |host: String| -> Result<(String, usize)> {

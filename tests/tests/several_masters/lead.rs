@@ -1,6 +1,6 @@
 //! The remediator that leads is killed, stands still, or no longer reaches ZooKeeper.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
@@ -13,6 +13,7 @@ use crate::lab::{ALIKE_WITHIN, LEADS_WITHIN, LONG_ENOUGH, Lab, leads, say_on, wa
 const STOPPED_FOR: Duration = Duration::from_secs(30);
 
 pub(crate) fn killed(lab: &mut Lab) -> Result<()> {
+    let start = Instant::now();
     let old = lab.leader()?;
     lab.deployment.remediators[old].process.kill()?;
     let new = lab.leader_but(old)?;
@@ -21,10 +22,12 @@ pub(crate) fn killed(lab: &mut Lab) -> Result<()> {
     lab.deployment.remediators[old].restart()?;
     lab.deployment.wait_ready()?;
     ensure!(lab.leader()? == new, "another leads since the first is back");
-    lab.stays()
+    lab.stays()?;
+    lab.one_led_at_a_time(start)
 }
 
 pub(crate) fn cut_off(lab: &mut Lab) -> Result<()> {
+    let start = Instant::now();
     let old = lab.leader()?;
     lab.deployment.ways[old].cut();
     lab.leader_but(old)?;
@@ -33,11 +36,13 @@ pub(crate) fn cut_off(lab: &mut Lab) -> Result<()> {
     lab.stays()?;
     lab.deployment.ways[old].mend();
     lab.deployment.wait_ready()?;
-    lab.wait_alike(ALIKE_WITHIN)
+    lab.wait_alike(ALIKE_WITHIN)?;
+    lab.one_led_at_a_time(start)
 }
 
 /// No connection ends, so that it has to find out by itself.
 pub(crate) fn silenced(lab: &mut Lab) -> Result<()> {
+    let start = Instant::now();
     let (all, but_one) = (lab.listed(), lab.listed()[1..].to_vec());
     let old = lab.leader()?;
     lab.deployment.ways[old].silence();
@@ -58,7 +63,8 @@ pub(crate) fn silenced(lab: &mut Lab) -> Result<()> {
     ensure!(lab.leader()? == new, "another leads since the first is back");
     satctl(&url, &["clear", &all[0]])?;
     lab.wait_alike(ALIKE_WITHIN)?;
-    lab.stays()
+    lab.stays()?;
+    lab.one_led_at_a_time(start)
 }
 
 pub(crate) fn stopped(lab: &mut Lab) -> Result<()> {

@@ -29,7 +29,7 @@ pub(crate) fn no_quorum(lab: &mut Lab) -> Result<()> {
 
 fn is_away(lab: &mut Lab, kill: impl Fn(&mut ZooKeeper) -> Result<()>) -> Result<()> {
     let (leading, other) = (lab.cluster.leader()?, lab.listed()[0].clone());
-    let changes = lab.changes()?;
+    let (start, changes) = (Instant::now(), lab.changes()?);
     kill(&mut lab.cluster.zookeeper)?;
     for remediator in &lab.deployment.remediators {
         let answer = say_on(remediator, &other)?;
@@ -53,7 +53,8 @@ fn is_away(lab: &mut Lab, kill: impl Fn(&mut ZooKeeper) -> Result<()>) -> Result
     lab.cluster.framework.wait_subscribed()?;
     lab.cluster.wait_offered(&lab.listed(), FAILED_OVER)?;
     ensure!(lab.changes()? == changes, "hosts went off or on: {changes:?}, {:?}", lab.changes()?);
-    lab.stays()
+    lab.stays()?;
+    lab.one_led_at_a_time(start)
 }
 
 pub(crate) fn leader_killed(lab: &mut Lab) -> Result<()> {
@@ -84,6 +85,7 @@ pub(crate) fn leader_killed(lab: &mut Lab) -> Result<()> {
     lab.leader()?;
     let leaders = lab.leaders_since(start)?;
     ensure!((1..=2).contains(&leaders), "{leaders} remediators have led");
+    lab.one_led_at_a_time(start)?;
     // What was said, and nothing else.
     *changes.entry(other).or_default() += 2;
     ensure!(lab.changes()? == changes, "hosts went off or on: {changes:?}, {:?}", lab.changes()?);
