@@ -169,8 +169,11 @@ case ${1:-} in
       cargo test --package satellite-remediator --test daemon crash_sweep -- --nocapture
     part 'Prometheus killed 20 times' env SATELLITE_LONG_CASES=1 \
       cargo test --workspace --test real_cluster
-    part 'several masters, all cases' env SATELLITE_LONG_CASES=1 \
+    part 'several masters on three servers of ZooKeeper, all cases' \
+      env SATELLITE_LONG_CASES=1 SATELLITE_ZOOKEEPERS=3 \
       cargo test --workspace --test several_masters
+    part '30000 hosts in ZooKeeper' env SATELLITE_LONG_CASES=1 \
+      cargo test --package satellite-remediator very_many_hosts
     part 'eight scrapers at once' env SATELLITE_LONG_CASES=1 \
       cargo test -p satellite-exporter --test integration eight_scrapers
     part 'two real clusters at once' two_at_once

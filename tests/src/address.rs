@@ -79,6 +79,19 @@ pub fn free_port(ip: Ipv4Addr) -> Result<u16> {
     Ok(listener.local_addr().context("ask for the port")?.port())
 }
 
+/// Different ports that nobody listens on at `ip`.
+pub fn free_ports<const N: usize>(ip: Ipv4Addr) -> Result<[u16; N]> {
+    // All are held until the last is found.
+    let listener = |_| TcpListener::bind(SocketAddrV4::new(ip, 0));
+    let listeners = (0..N).map(listener).collect::<Result<Vec<_>, _>>();
+    let listeners = listeners.with_context(|| format!("listen on free ports of {ip}"))?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(listeners.iter()) {
+        *port = listener.local_addr().context("ask for a port")?.port();
+    }
+    Ok(ports)
+}
+
 /// A port that nobody listens on at any of `ips`.
 pub fn common_free_port(ips: &[Ipv4Addr]) -> Result<u16> {
     let first = *ips.first().context("a common port of no addresses")?;

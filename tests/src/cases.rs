@@ -29,22 +29,22 @@ struct Progress<L> {
     times: Vec<(&'static str, Duration)>,
 }
 
-/// Runs the cases that the command line names, and prints how long each took. With
-/// `KEEP_LOGS=1` the run's folder stays in any case.
+/// Runs those of the cases that the command line names, and prints how long each took.
+/// With `KEEP_LOGS=1` the run's folder stays in any case.
 #[expect(clippy::print_stdout, reason = "it is the report of the tests")]
-pub fn run<L: Lab>(cases: &'static [Case<L>]) -> ExitCode {
+pub fn run<L: Lab>(cases: impl IntoIterator<Item = &'static Case<L>>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // one lab
     let progress = Progress { lab: None, failed: None, times: Vec::new() };
     let progress = Arc::new(Mutex::new(progress));
-    let trial = |(name, case): &'static Case<L>| {
+    let trial = |&(name, case): &'static Case<L>| {
         let progress = Arc::clone(&progress);
-        Trial::test(*name, move || {
-            let done = run_one(&mut lock(&progress), name, *case);
+        Trial::test(name, move || {
+            let done = run_one(&mut lock(&progress), name, case);
             done.map_err(|error| format!("{error:#}").into())
         })
     };
-    let conclusion = libtest_mimic::run(&arguments, cases.iter().map(trial).collect());
+    let conclusion = libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect());
     let mut progress = lock(&progress);
     for (name, took) in &progress.times {
         println!("{:7.1} s  {name}", took.as_secs_f64());

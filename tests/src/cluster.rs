@@ -1,5 +1,9 @@
 //! A whole Mesos cluster: ZooKeeper, three masters that read one whitelist file or
 //! each its own, four agents in four racks, and a framework with a task on every host.
+//!
+//! Masters that read one file find it there, with every host. Those that have one each
+//! begin as on empty machines: there is no file, and `satctl guard-whitelist` goes before
+//! them, as documented.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,13 +15,19 @@ use anyhow::{Context, Result, ensure};
 use crate::framework::{Framework, Offers, Task};
 use crate::mesos::{self, Agent, AgentOptions, Master, MasterOptions};
 use crate::run::Run;
-use crate::satellite::whitelist;
+use crate::satellite::{satctl, whitelist};
 use crate::wait::{holds_for, wait_for};
 use crate::zookeeper::ZooKeeper;
 
 const MASTERS: u8 = 3;
 const QUORUM: usize = 2;
 const AGENTS: u8 = 4;
+
+/// The last octet of an address at which nobody listens.
+const NOBODY: u8 = 99;
+
+/// How long a guard of a whitelist asks for a list: what is not there does not come.
+const GUARD_WAITS: &str = "1s";
 
 /// What each agent offers.
 const AGENT_RESOURCES: &str = "cpus:4;mem:2048;disk:4096;ports:[31000-32000]";
@@ -61,30 +71,43 @@ impl Cluster {
     ///
     /// The whitelist file exists and lists every host: a master that finds no
     /// file accepts every host until there is one.
-    pub fn start(run: &Arc<Run>, progress: impl FnMut(&str)) -> Result<Self> {
+    pub fn start(run: &Arc<Run>, mut progress: impl FnMut(&str)) -> Result<Self> {
         let whitelist = run.peer_folder("whitelist")?.join("hosts");
-        Self::start_on(run, vec![whitelist; usize::from(MASTERS)], progress)
+        write_whitelist(&whitelist, &host_names())?;
+        let whitelists = vec![whitelist; usize::from(MASTERS)];
+        let zookeeper = ZooKeeper::start(run)?;
+        let cluster = Self::start_on(run, zookeeper, whitelists, &mut progress)?;
+        cluster.begin_work()?;
+        progress(&format!("{AGENTS} hosts are offered, and a task runs on each"));
+        Ok(cluster)
     }
 
-    /// The same, with a whitelist file for each master, as if they were on machines of
-    /// their own.
-    pub fn start_apart(run: &Arc<Run>, progress: impl FnMut(&str)) -> Result<Self> {
+    /// Brings up so many servers of ZooKeeper, and masters on empty machines: no whitelist
+    /// file is there, and no remediator to be asked for a list. What each guard of a file
+    /// says is told to `progress`, too. No host is offered until somebody writes the files;
+    /// then [`begin_work`](Self::begin_work).
+    pub fn start_apart(
+        run: &Arc<Run>,
+        zookeepers: u8,
+        mut progress: impl FnMut(&str),
+    ) -> Result<Self> {
         let folder = run.peer_folder("whitelist")?;
-        let whitelists = (1..=MASTERS).map(|number| folder.join(format!("hosts-{number}")));
-        Self::start_on(run, whitelists.collect(), progress)
+        let whitelists: Vec<PathBuf> =
+            (1..=MASTERS).map(|number| folder.join(format!("hosts-{number}"))).collect();
+        let nobody = format!("http://{}:{}", run.ip(NOBODY), run.free_port(NOBODY)?);
+        for whitelist in &whitelists {
+            progress(guard(whitelist, &nobody)?.trim_end());
+        }
+        let zookeeper = ZooKeeper::start_ensemble(run, zookeepers)?;
+        Self::start_on(run, zookeeper, whitelists, &mut progress)
     }
 
     fn start_on(
         run: &Arc<Run>,
+        zookeeper: ZooKeeper,
         whitelists: Vec<PathBuf>,
-        mut progress: impl FnMut(&str),
+        progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
-        let names: Vec<String> = (1..=AGENTS).map(|n| format!("node{n}.lab")).collect();
-        for whitelist in &whitelists {
-            write_whitelist(whitelist, &names)?;
-        }
-
-        let zookeeper = ZooKeeper::start(run)?;
         progress(&format!("ZooKeeper answers at {}", zookeeper.address()));
 
         let url = zookeeper.mesos_url();
@@ -97,20 +120,21 @@ impl Cluster {
         let masters: Vec<Master> =
             (1..=MASTERS).zip(&whitelists).map(start_master).collect::<Result<_>>()?;
         let agents: Vec<Agent> = (1..=AGENTS)
-            .zip(&names)
-            .map(|(number, name)| start_agent(run, &url, number, name))
+            .zip(host_names())
+            .map(|(number, name)| start_agent(run, &url, number, &name))
             .collect::<Result<_>>()?;
         let leader = mesos::leader(&masters)?;
         progress(&format!("{MASTERS} masters, {} leads", masters[leader].address()));
 
         let addresses: Vec<String> = masters.iter().map(Master::address).collect();
         let framework = Framework::start(run, "lab", &addresses, &["--checkpoint"])?;
-        let cluster = Self { framework, agents, masters, zookeeper, whitelists };
-        cluster.wait_offered(&cluster.hosts(), OFFERS_WITHIN)?;
-        progress(&format!("the framework is offered all {AGENTS} hosts"));
-        cluster.start_tasks()?;
-        progress(&format!("{AGENTS} tasks run, one on each host"));
-        Ok(cluster)
+        Ok(Self { framework, agents, masters, zookeeper, whitelists })
+    }
+
+    /// Waits until the framework is offered every host, and runs a task on each.
+    pub fn begin_work(&self) -> Result<()> {
+        self.wait_offered(&self.hosts(), OFFERS_WITHIN)?;
+        self.start_tasks()
     }
 
     fn start_tasks(&self) -> Result<()> {
@@ -199,6 +223,17 @@ impl Cluster {
     pub fn leader(&self) -> Result<usize> {
         mesos::leader(&self.masters)
     }
+}
+
+/// What goes before each master: sees that there is a file, by the list of the remediator
+/// at `url`, or by one of nobody. Returns what it says.
+pub fn guard(whitelist: &Path, url: &str) -> Result<String> {
+    let file = whitelist.to_str().context("the file's path is text")?;
+    satctl(url, &["guard-whitelist", file, "--bootstrap", "--wait", GUARD_WAITS])
+}
+
+fn host_names() -> Vec<String> {
+    (1..=AGENTS).map(|n| format!("node{n}.lab")).collect()
 }
 
 fn start_agent(run: &Arc<Run>, zookeeper: &str, number: u8, hostname: &str) -> Result<Agent> {

@@ -283,8 +283,8 @@ fn start_remediators(
             shipped::remediator(addresses, index, Store::Embedded(&state), whitelist)?
         } else {
             let from = addresses.remediators[index].parse::<SocketAddrV4>();
-            let way = Way::to(cluster.zookeeper.address(), *from.context("its address")?.ip())?;
-            let store = Store::ZooKeeper(way.address(), &state);
+            let way = Way::to(&cluster.zookeeper.addresses(), *from.context("its address")?.ip())?;
+            let store = Store::ZooKeeper(way.addresses(), &state);
             let config = shipped::remediator(addresses, index, store, whitelist)?;
             ways.push(way);
             config

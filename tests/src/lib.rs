@@ -14,7 +14,7 @@
 //! * [`run`]: what one run owns: its folder, its addresses, its [`reaper`].
 //! * [`process`]: a child process that can be stopped, killed, frozen, restarted.
 //! * [`wait`]: waiting for a condition with a deadline, never for a time.
-//! * [`way`]: a way to a server that can be cut.
+//! * [`way`]: a way to servers that can be cut, or fall silent.
 //! * [`zookeeper`], [`mesos`], [`framework`], [`prometheus`], [`alertmanager`],
 //!   [`satellite`]: one module per peer.
 //! * [`rules`]: the shipped alert rules, sped up by a factor.

@@ -111,8 +111,8 @@ pub fn alertmanager(addresses: &Addresses) -> Result<String> {
 pub enum Store<'a> {
     /// Here, with its journal.
     Embedded(&'a Path),
-    /// At this server, its journal here.
-    ZooKeeper(&'a str, &'a Path),
+    /// At these servers, its journal here.
+    ZooKeeper(&'a [String], &'a Path),
 }
 
 /// `remediator.yml` of the remediator at this place in the list, with its store and the
@@ -132,9 +132,9 @@ pub fn remediator(
         Store::Embedded(path) => {
             file.set(&["store", "embedded", "path"], path.display().to_string())?;
         }
-        Store::ZooKeeper(server, path) => {
+        Store::ZooKeeper(servers, path) => {
             let text = format!(
-                "zookeeper: {{ servers: [\"{server}\"], session_timeout: 5s, journal_path: {} }}",
+                "zookeeper: {{ servers: {servers:?}, session_timeout: 5s, journal_path: {} }}",
                 path.display()
             );
             let store: Value = serde_yaml::from_str(&text).context("write the store")?;

@@ -3,15 +3,18 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustix::process::Signal;
-use satellite_tests::{run::Run, zookeeper::ZooKeeper};
+use satellite_tests::{run::Run, way::Way, zookeeper::ZooKeeper};
 use serde_json::json;
+use zookeeper_client::{Acl, AuthId, Permission};
 
 use super::{
+    fake::Mood,
     peers::check_failed,
     remediator::{Remediator, eventually},
     world::{HOSTS, World},
@@ -40,10 +43,11 @@ impl Shared {
         Self { world: World::new().await, zookeeper, run }
     }
 
-    fn config(&self, name: &str) -> PathBuf {
+    /// The configuration of one, which reaches ZooKeeper at `server`.
+    fn config(&self, name: &str, server: &str) -> PathBuf {
         let folder = self.world.path(name);
         fs::create_dir_all(&folder).unwrap();
-        let (own, server) = (folder.display(), self.zookeeper.address());
+        let own = folder.display();
         self.world.configure(|config| config);
         let shared = fs::read_to_string(self.world.config_file()).unwrap();
         let lines = shared.lines().map(|line| match line.split_once(':') {
@@ -67,7 +71,12 @@ impl Shared {
     }
 
     async fn start(&self, name: &str) -> One {
-        self.start_from(name, &self.config(name)).await
+        self.start_by(name, self.zookeeper.address()).await
+    }
+
+    /// One that reaches ZooKeeper at `server`.
+    async fn start_by(&self, name: &str, server: &str) -> One {
+        self.start_from(name, &self.config(name, server)).await
     }
 
     async fn start_from(&self, name: &str, config: &Path) -> One {
@@ -78,7 +87,7 @@ impl Shared {
     /// One of as many as there are masters, of which only the first answers; its machine has
     /// this list.
     async fn start_beside_one_of(&self, masters: usize, name: &str, list: Option<&str>) -> One {
-        let config = self.config(name);
+        let config = self.config(name, self.zookeeper.address());
         let text = fs::read_to_string(&config).unwrap();
         let others: String =
             (1..masters).map(|at| format!(", \"http://127.0.0.{at}:9\"")).collect();
@@ -121,6 +130,15 @@ impl One {
         })
         .await;
     }
+}
+
+/// Has it make rounds so often.
+fn set_interval(config: &Path, interval: &str) {
+    let text = fs::read_to_string(config).unwrap();
+    let rounds = |interval: &str| format!("reconcile_interval: {interval}");
+    let changed = text.replace(&rounds("100ms"), &rounds(interval));
+    assert_ne!(changed, text);
+    fs::write(config, changed).unwrap();
 }
 
 async fn all_list(all: &[&One], hosts: &[&str]) {
@@ -237,7 +255,7 @@ async fn while_zookeeper_is_away_nothing_changes_and_it_is_said_needs_zookeeper(
     let all = shared.start_all().await;
     let [first, second, third] = &all;
     all_list(&[first, second, third], &HOSTS).await;
-    shared.zookeeper.process.kill().unwrap();
+    shared.zookeeper.kill().unwrap();
     for one in &all {
         one.remediator.not_ready("store").await;
         one.remediator.wait_for_metric("satellite_store_up", 0.0).await;
@@ -247,7 +265,7 @@ async fn while_zookeeper_is_away_nothing_changes_and_it_is_said_needs_zookeeper(
         assert_eq!(one.remediator.host("h2.lab").await["state"], "on");
     }
     shared.world.fire(&check_failed("h1.lab"));
-    shared.zookeeper.process.start().unwrap();
+    shared.zookeeper.start_again().unwrap();
     for one in &all {
         one.remediator.ready().await;
     }
@@ -258,7 +276,7 @@ async fn while_zookeeper_is_away_nothing_changes_and_it_is_said_needs_zookeeper(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_while_zookeeper_is_away_waits_and_touches_nothing_needs_zookeeper() {
     let mut shared = Shared::new("several-start").await;
-    shared.zookeeper.process.kill().unwrap();
+    shared.zookeeper.kill().unwrap();
     let folder = shared.world.path(NAMES[0]);
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("whitelist"), "h1.lab\nh2.lab\n").unwrap();
@@ -272,7 +290,7 @@ async fn a_start_while_zookeeper_is_away_waits_and_touches_nothing_needs_zookeep
     let metrics = one.remediator.get("/metrics").await.text;
     assert!(!metrics.contains("satellite_hosts{"), "{metrics}");
     assert_eq!(one.file(), "h1.lab\nh2.lab\n");
-    shared.zookeeper.process.start().unwrap();
+    shared.zookeeper.start_again().unwrap();
     one.remediator.ready().await;
     one.lists(&["h1.lab", "h2.lab"]).await;
     shared.run.succeed();
@@ -305,11 +323,7 @@ async fn a_delivery_to_a_follower_has_the_leader_look_needs_zookeeper() {
     let shared = Shared::new("several-wake").await;
     let [first, second, _third] = shared.start_all().await;
     // It would otherwise look after a minute.
-    let config = shared.world.path(NAMES[0]).join("remediator.yml");
-    let text = fs::read_to_string(&config).unwrap();
-    let slow = text.replace("reconcile_interval: 100ms", "reconcile_interval: 1m");
-    assert_ne!(slow, text);
-    fs::write(&config, slow).unwrap();
+    set_interval(&shared.world.path(NAMES[0]).join("remediator.yml"), "1m");
     assert_eq!(first.remediator.post("/-/reload", "").await.status, 200);
     first.remediator.rounds(1).await;
     shared.world.fire(&check_failed("h1.lab"));
@@ -392,5 +406,153 @@ async fn i5_documents_that_somebody_deletes_take_no_host_out_of_a_file_needs_zoo
     }
     // The leading master lists them, so that they are new.
     all_list(&[&again, &second, &third], &WITHOUT_H1).await;
+    shared.run.succeed();
+}
+
+/// The round has decided when the lead is lost, and what tells of the loss does not arrive:
+/// only ZooKeeper can refuse what the round writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn i32_a_round_of_one_that_leads_no_more_and_does_not_know_it_writes_nothing_needs_zookeeper()
+{
+    let shared = Shared::new("several-fenced").await;
+    let way = Way::to(&shared.zookeeper.addresses(), Ipv4Addr::LOCALHOST).unwrap();
+    let one = shared.start_by(NAMES[0], &way.addresses()[0]).await;
+    one.remediator.ready().await;
+    one.leads(true).await;
+    one.lists(&HOSTS).await;
+    let client = zookeeper_client::Client::connect(shared.zookeeper.address()).await.unwrap();
+    let client = client.chroot("/satellite").unwrap();
+
+    // A round looks at the alerts for a second time when it has decided.
+    let alertmanager = &shared.world.peers.alertmanager.fake;
+    shared.world.fire(&check_failed("h1.lab"));
+    let before = alertmanager.held();
+    for looks in [1, 2] {
+        alertmanager.is(Mood::Holds("/api/v2/alerts"));
+        eventually(async || match alertmanager.held() - before {
+            held if held >= looks => Ok(()),
+            held => Err(format!("{held} of {looks} looks")),
+        })
+        .await;
+    }
+    let leader = client.list_children("/leader").await.unwrap();
+    let [latch] = &leader[..] else { panic!("{leader:?}") };
+    let revision = client.check_stat("/revision").await.unwrap();
+    let document = client.get_data("/whitelist/h1.lab").await.unwrap();
+    // It hears nothing from here on, and notices that only after a while.
+    way.mute();
+    client.delete(&format!("/leader/{latch}"), None).await.unwrap();
+    // Another one leads from here on, and writes nothing.
+    let open = zookeeper_client::Acls::anyone_all();
+    let ephemeral = zookeeper_client::CreateMode::Ephemeral.with_acls(open);
+    client.create("/leader/another-latch-0000000000", b"another", &ephemeral).await.unwrap();
+    let mut last = client.set_data("/wake", b"", None).await.unwrap().mzxid;
+    alertmanager.is(Mood::Well);
+    // ZooKeeper numbers what it refuses, too.
+    eventually(async || {
+        let before = last;
+        last = client.set_data("/wake", b"", None).await.unwrap().mzxid;
+        if last > before + 1 { Ok(()) } else { Err("no attempt to write".to_owned()) }
+    })
+    .await;
+    assert_eq!(client.check_stat("/revision").await.unwrap(), revision);
+    assert_eq!(client.get_data("/whitelist/h1.lab").await.unwrap(), document);
+    way.mend();
+    one.leads(false).await;
+    eventually(async || {
+        let status = one.remediator.status().await;
+        let follows = status["deferral"].as_str().is_some_and(|it| it.contains("another"));
+        if follows { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    one.lists(&HOSTS).await;
+    assert_eq!(client.get_data("/whitelist/h1.lab").await.unwrap(), document);
+    client.delete("/leader/another-latch-0000000000", None).await.unwrap();
+    one.lists(&WITHOUT_H1).await;
+    shared.run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_open_to_all_although_there_is_a_user_are_told_once_needs_zookeeper() {
+    let shared = Shared::new("several-open").await;
+    let server = shared.zookeeper.address();
+    let one = shared.start(NAMES[0]).await;
+    one.lists(&HOSTS).await;
+    one.remediator.kill().await;
+    let auth = shared.world.path("zk.auth");
+    fs::write(&auth, "satellite:secret\n").unwrap();
+    let config = shared.config(NAMES[0], server);
+    let text = fs::read_to_string(&config).unwrap();
+    let with_user = format!("auth_file: {}, session_timeout", auth.display());
+    fs::write(&config, text.replace("session_timeout", &with_user)).unwrap();
+    let remediator = Remediator::start(&config).await;
+    remediator.ready().await;
+    let told = |log: &[String]| {
+        log.iter()
+            .filter(|line| line.contains("setAcl -R /satellite "))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    remediator.wait_for_log("setAcl").await;
+    let [line] = &told(&remediator.log())[..] else { panic!("{:?}", remediator.log()) };
+    let nodes = ["", "/whitelist", "/leader", "/wake", "/words", "/revision", "/automation"];
+    for node in nodes {
+        assert!(line.contains(&format!("/satellite{node}")), "{node}: {line}");
+    }
+    assert!(!line.contains("secret"), "{line}");
+    remediator.kill().await;
+
+    // Who may read alone does no harm.
+    let client = zookeeper_client::Client::connector().with_auth("digest", b"satellite:secret");
+    let client = client.connect(server).await.unwrap();
+    let guards =
+        [Acl::new(Permission::ALL, AuthId::authed()), Acl::new(Permission::READ, AuthId::anyone())];
+    for node in nodes {
+        client.set_acl(&format!("/satellite{node}"), &guards, None).await.unwrap();
+    }
+    let remediator = Remediator::start(&config).await;
+    remediator.ready().await;
+    assert!(told(&remediator.log()).is_empty(), "{:?}", remediator.log());
+    shared.run.succeed();
+}
+
+/// With `SATELLITE_LONG_CASES=1` there are 30 000.
+#[tokio::test(flavor = "multi_thread")]
+async fn very_many_hosts_come_into_every_file_needs_zookeeper() {
+    let is_long = std::env::var_os("SATELLITE_LONG_CASES").is_some();
+    let name = |at| format!("node-{at:06}.rack-0001.zone-a.example.com");
+    let names: Vec<String> = (0..if is_long { 30_000 } else { 3_000 }).map(name).collect();
+    let hosts: Vec<&str> = names.iter().map(String::as_str).collect();
+    let shared = Shared::new("several-many").await;
+    shared.world.peers.master.lists(&hosts);
+    for host in &hosts {
+        shared.world.peers.prometheus.scrapes(host, true);
+    }
+    let mut all = Vec::new();
+    for name in &NAMES[..2] {
+        let config = shared.config(name, shared.zookeeper.address());
+        set_interval(&config, "5s");
+        let remediator = Remediator::start(&config).await;
+        all.push(One { remediator, whitelist: shared.world.path(name).join("whitelist") });
+    }
+    let in_every_file = async |hosts: &[&str]| {
+        let wanted: String = hosts.iter().flat_map(|host| [host, "\n"]).collect();
+        for one in &all {
+            eventually(async || match one.file() {
+                found if found == wanted => Ok(()),
+                found => Err(format!("{} hosts", found.lines().count())),
+            })
+            .await;
+        }
+    };
+    in_every_file(&hosts).await;
+    let said = json!({"state": "off", "reason": "disk swap"});
+    let path = format!("/api/v1/hosts/{}/events/e1", hosts[0]);
+    for (say, take_back) in [(0, 1), (1, 0)] {
+        assert_eq!(all[say].remediator.put(&path, &said).await.status, 201);
+        in_every_file(&hosts[1..]).await;
+        assert_eq!(all[take_back].remediator.delete(&path).await.status, 200);
+        in_every_file(&hosts).await;
+    }
     shared.run.succeed();
 }

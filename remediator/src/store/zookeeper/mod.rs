@@ -34,7 +34,9 @@ use tokio::{
     task::AbortHandle,
 };
 use tracing::warn;
-use zookeeper_client::{Acls, CheckWriteError, Client, CreateMode, Error, MultiWriteResult, Stat};
+use zookeeper_client::{
+    Acl, Acls, CheckWriteError, Client, CreateMode, Error, MultiWriteResult, Permission, Stat,
+};
 
 use self::{
     revision::{Glance, Revisions, glance},
@@ -43,6 +45,7 @@ use self::{
 use super::{Contents, News, Standing, Store, StoreError, Stored, Write, Writer};
 
 const WHITELIST: &str = "/whitelist";
+const AUTOMATION: &str = "/automation";
 const LEADER: &str = "/leader";
 const WAKE: &str = "/wake";
 const REVISION: &str = "/revision";
@@ -56,6 +59,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// What a server takes of one request, `jute.maxbuffer`, is 1 048 575 bytes by default. A
 /// sixteenth is left for what surrounds paths and documents.
 const MAX_WRITE: usize = 0xF_FFFF / 16 * 15;
+
+/// A server closes the connection on a request that is larger than it takes. No server is
+/// sensibly told to take less than this, so that a connection that is lost at a smaller
+/// write is lost for another reason.
+const TAKEN_BY_ALL: usize = 0xFFFF;
 
 /// Beside each operation of a transaction: its header, lengths, version and access list.
 const OVERHEAD: usize = 96;
@@ -79,6 +87,20 @@ impl Credentials {
             return Err("has more than one line; write USER:PASSWORD alone".into());
         }
         Ok(Self(line.to_owned()))
+    }
+
+    fn user(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(user, _)| user)
+    }
+
+    /// Whether nobody but this user may change what is guarded so. ZooKeeper keeps a digest
+    /// of the password with the user's name; whoever has got so far has the right one.
+    fn alone_may_write(&self, guards: &[Acl]) -> bool {
+        guards.iter().all(|guard| {
+            let is_ours = guard.scheme() == "digest"
+                && guard.id().split_once(':').is_some_and(|(user, _)| user == self.user());
+            is_ours || Permission::READ.has(guard.permission())
+        })
     }
 }
 
@@ -322,8 +344,32 @@ impl ZooKeeperStore {
                 let found = get(&session.client, path).await.map_err(unavailable)?;
                 Err(StoreError::conflict(path, *expected, found))
             }
-            Err(error) => Err(unavailable(error.into())),
+            Err(error) => Err(self.shared.unavailable("write to", lost_at(writes, error.into()))),
         }
+    }
+}
+
+/// The connection was lost at a write that is large, but not too large by default.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the connection was lost at a write of {size} bytes; if that happens each time, \
+     jute.maxbuffer of the servers is too low: {} is its default",
+    0xF_FFFF
+)]
+struct LostAtWrite {
+    size: usize,
+    source: Error,
+}
+
+/// Says what may be wrong where a connection was lost at a large write.
+fn lost_at(writes: &[Write], source: Error) -> Box<dyn std::error::Error + Send + Sync> {
+    let size = writes.iter().map(size).sum();
+    // The latter where the system has told of it first.
+    let is_lost = matches!(source, Error::ConnectionLoss | Error::Custom(_));
+    if is_lost && size > TAKEN_BY_ALL {
+        Box::new(LostAtWrite { size, source })
+    } else {
+        Box::new(source)
     }
 }
 

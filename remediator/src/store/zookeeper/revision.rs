@@ -8,10 +8,7 @@ use std::{collections::BTreeMap, sync::Mutex as SyncMutex};
 
 use zookeeper_client::{Client, Error, MultiReadResult, Stat};
 
-use super::{REVISION, WHITELIST, Write, revision_of, within};
-
-/// The node of automation's document.
-const AUTOMATION: &str = "/automation";
+use super::{AUTOMATION, REVISION, WHITELIST, Write, revision_of, within};
 
 /// Whoever decides on an older revision than these is told to decide anew.
 const KEPT: usize = 1_000;

@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeSet,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex as SyncMutex},
+    sync::{
+        Arc, Mutex as SyncMutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,8 +24,8 @@ use zookeeper_client::{
 };
 
 use super::{
-    Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, WORDS, acls, glance,
-    reread, within,
+    AUTOMATION, Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, WORDS,
+    acls, glance, reread, within,
 };
 
 /// A server that does not take a connection for so long is away.
@@ -40,6 +43,8 @@ pub(super) struct Session {
     pub(super) acls: Acls<'static>,
     /// By which this process leads, if it does.
     lock: SyncMutex<Option<OwnedLockClient>>,
+    /// Whether anything was answered by the connection as it is now.
+    answers: AtomicBool,
     /// Told when the lock is gone although the session is not.
     unlocked: Notify,
     /// Who leads, as it calls itself.
@@ -102,6 +107,13 @@ impl Session {
         *self.lock.lock().expect("no holder of this lock panics") = lock;
     }
 
+    /// Waits until ZooKeeper answers anything at all.
+    async fn wait_answered(&self) {
+        while !self.is_connected() || within(self.client.check_stat("/")).await.is_err() {
+            tokio::time::sleep(REST).await;
+        }
+    }
+
     fn is_connected(&self) -> bool {
         self.client.state() == SessionState::SyncConnected
     }
@@ -116,6 +128,8 @@ pub(super) struct Keeper {
     name: String,
     shared: Arc<Shared>,
     tell: mpsc::UnboundedSender<News>,
+    /// Whether it was told once that others may write.
+    is_warned: AtomicBool,
 }
 
 impl Keeper {
@@ -127,8 +141,16 @@ impl Keeper {
         tell: mpsc::UnboundedSender<News>,
     ) -> Self {
         let Config { servers, root, session_timeout, .. } = config;
-        let (servers, root, name) = (servers.join(","), root.clone(), name.to_owned());
-        Self { servers, root, session_timeout: *session_timeout, credentials, name, shared, tell }
+        Self {
+            servers: servers.join(","),
+            root: root.clone(),
+            session_timeout: *session_timeout,
+            credentials,
+            name: name.to_owned(),
+            shared,
+            tell,
+            is_warned: AtomicBool::new(false),
+        }
     }
 
     /// Begins anew also where the client of ZooKeeper panics.
@@ -175,11 +197,38 @@ impl Keeper {
         for path in [WHITELIST, LEADER, WAKE, REVISION, WORDS] {
             within(client.mkdir(path, &node)).await?;
         }
+        self.warn_of_open_nodes(&client).await;
         let (lock, unlocked, leader) = (SyncMutex::default(), Notify::new(), SyncMutex::default());
-        let session = Session { client, acls, lock, unlocked, leader };
+        let answers = AtomicBool::new(true);
+        let session = Session { client, acls, lock, answers, unlocked, leader };
         let watcher = session.watch().await?;
         session.look_for_leader().await;
         Ok((session, watcher))
+    }
+
+    /// Tells once of nodes that others than the configured user may write. They were made
+    /// before there was one: what is there keeps the access list that it has.
+    async fn warn_of_open_nodes(&self, client: &Client) {
+        let Some(credentials) = &self.credentials else { return };
+        let root = &self.root;
+        let mut open = Vec::new();
+        for node in ["/", WHITELIST, LEADER, WAKE, WORDS, REVISION, AUTOMATION] {
+            match within(client.get_acl(node)).await {
+                Ok((guards, _)) if credentials.alone_may_write(&guards) => {}
+                Ok(_) => open.push(format!("{root}{}", node.trim_end_matches('/'))),
+                Err(Error::NoNode) => {}
+                // What is amiss shows in all else that is asked.
+                Err(_) => return,
+            }
+        }
+        if !open.is_empty() && !self.is_warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                nodes = open.join(" "),
+                "Others than the user of store.zookeeper.auth_file may write these nodes of \
+                 ZooKeeper, and so turn hosts off and on. In zkCli.sh: addauth digest \
+                 USER:PASSWORD, then setAcl -R {root} auth::cdrwa"
+            );
+        }
     }
 
     /// Uses a session until it has ended, and says why it has.
@@ -192,6 +241,7 @@ impl Keeper {
         self.say(News::Unknown);
         tokio::select! {
             never = self.stand_for_election(&session) => match never {},
+            never = self.heed_connection(&session) => match never {},
             reason = self.listen(&session, watcher) => reason,
         }
     }
@@ -228,6 +278,33 @@ impl Keeper {
         }
     }
 
+    /// Tells at once that the connection is lost, whatever is being asked, and that it is back
+    /// once something was answered by it. The client takes it for back before that; where it
+    /// is lost again at that moment, the client notices only by the next one, or when the
+    /// session has run out.
+    async fn heed_connection(&self, session: &Session) -> std::convert::Infallible {
+        let mut state = session.client.state_watcher();
+        loop {
+            let answers = session.answers.load(Ordering::Relaxed);
+            let is_ended = tokio::select! {
+                biased;
+                state = state.changed() => {
+                    session.answers.store(false, Ordering::Relaxed);
+                    state.is_terminated()
+                }
+                () = session.wait_answered(), if !answers => {
+                    session.answers.store(true, Ordering::Relaxed);
+                    false
+                }
+            };
+            self.stand_as(session);
+            if is_ended {
+                // Whoever listens says why.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Listens to a session until it has ended, and says why it has.
     async fn listen(&self, session: &Session, mut watcher: PersistentWatcher) -> String {
         loop {
@@ -245,8 +322,6 @@ impl Keeper {
                 return reason;
             }
             if heard.connection {
-                // At once: without a connection every question below waits in vain.
-                self.stand_as(session);
                 // The client forgets to renew watches of this kind when it connects anew.
                 while session.is_connected() {
                     if let Ok(renewed) = session.watch().await {
@@ -291,7 +366,8 @@ impl Keeper {
 
     /// Tells how this process stands in a session that has not ended.
     fn stand_as(&self, session: &Session) {
-        self.stand(if !session.is_connected() {
+        let is_connected = session.is_connected() && session.answers.load(Ordering::Relaxed);
+        self.stand(if !is_connected {
             Standing::Away("the connection to ZooKeeper is lost".into())
         } else if session.lock_path().is_some() {
             Standing::Leads

@@ -1,9 +1,11 @@
 //! Against a real ZooKeeper.
 
-use std::{path::PathBuf, sync::Arc};
+mod size;
 
-use satellite_tests::{run::Run, zookeeper::ZooKeeper};
-use tokio::net::{TcpListener, TcpStream};
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
+
+use satellite_tests::{run::Run, way::Way, zookeeper::ZooKeeper};
+use satellite_toolkit::exit::chain;
 
 use super::*;
 use crate::store::contract::{self, put};
@@ -63,41 +65,28 @@ async fn heard(store: &ZooKeeperStore) -> BTreeMap<String, Option<Stored>> {
     }
 }
 
+/// All that is in the store, once it can be read.
+async fn loaded(store: &ZooKeeperStore) -> Contents {
+    let loaded = async {
+        loop {
+            match store.load().await {
+                Ok(contents) => return contents,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(4 * SESSION, loaded).await.expect("it can be read")
+}
+
 /// Hears all that there is to hear so far.
 async fn hear_all(store: &ZooKeeperStore) {
     let quiet = Duration::from_millis(300);
     while tokio::time::timeout(quiet, store.news()).await.is_ok() {}
 }
 
-/// A way to a server that can be cut.
-struct Way {
-    address: String,
-    cut: watch::Sender<bool>,
-}
-
-impl Way {
-    async fn to(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let cut = watch::Sender::new(false);
-        let (server, is_cut) = (server.to_owned(), cut.subscribe());
-        tokio::spawn(async move {
-            while let Ok((mut here, _)) = listener.accept().await {
-                let (server, mut is_cut) = (server.clone(), is_cut.clone());
-                tokio::spawn(async move {
-                    if *is_cut.borrow() {
-                        return;
-                    }
-                    let mut there = TcpStream::connect(server).await.unwrap();
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut here, &mut there) => {}
-                        _ = is_cut.wait_for(|cut| *cut) => {}
-                    }
-                });
-            }
-        });
-        Self { address, cut }
-    }
+/// A way to a server.
+fn way(zookeeper: &ZooKeeper) -> Way {
+    Way::to(&zookeeper.addresses(), Ipv4Addr::LOCALHOST).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,12 +133,12 @@ async fn what_one_writes_the_other_hears_and_only_one_leads_needs_zookeeper() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper() {
     let (run, zookeeper) = start("store-cut");
-    let way = Way::to(zookeeper.address()).await;
-    let first = leading(&way.address).await;
+    let way = way(&zookeeper);
+    let first = leading(&way.addresses()[0]).await;
     let second = following(zookeeper.address()).await;
     let stale = first.shared.session().unwrap();
     hear_all(&first).await;
-    way.cut.send_replace(true);
+    way.cut();
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
     let refused =
         contract::write(&first, vec![put("automation", None, "{}")], Writer::Automation).await;
@@ -159,7 +148,7 @@ async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper
     contract::write(&second, vec![put("automation", None, "of the second")], Writer::Automation)
         .await
         .unwrap();
-    way.cut.send_replace(false);
+    way.mend();
     stands(&first, |standing| *standing == follows("second")).await;
     let fence = stale.lock_path().unwrap();
     let late = [put("automation", Some(1), "of the first")];
@@ -174,17 +163,78 @@ async fn who_was_cut_off_for_too_long_leads_no_more_and_knows_it_needs_zookeeper
     run.succeed();
 }
 
+/// No connection ends: both ends have to find out by themselves, and this one first.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hears_nothing_more_leads_no_more_before_another_does_needs_zookeeper() {
+    let (run, zookeeper) = start("store-silent");
+    let way = way(&zookeeper);
+    let first = leading(&way.addresses()[0]).await;
+    let second = following(zookeeper.address()).await;
+    contract::write(&first, vec![put("automation", None, "of the first")], Writer::Automation)
+        .await
+        .unwrap();
+    let seen = first.load().await.unwrap().revision;
+    way.silence();
+    // It may be on its way, and never arrives: its session ends first.
+    let late = vec![put("automation", Some(1), "late")];
+    let refused = first.write(late, Writer::Automation, seen).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    stands(&second, |standing| *standing == Standing::Leads).await;
+    let standing = first.standing().borrow().clone();
+    assert!(matches!(standing, Standing::Away(_)), "two lead: {standing:?}");
+    way.mend();
+    stands(&first, |standing| *standing == follows("second")).await;
+    let contents = second.load().await.unwrap();
+    assert_eq!(contents.documents["automation"].data, b"of the first");
+    assert_eq!(first.load().await.unwrap(), contents);
+    run.succeed();
+}
+
+/// The session goes on by another server, and so does the lead: what is still on its way to
+/// the first is refused by nobody but ZooKeeper.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_to_a_server_that_fell_silent_never_arrives_needs_zookeeper() {
+    let run = Run::start("store-server").unwrap();
+    let zookeeper = ZooKeeper::start_ensemble(&run, 3).unwrap();
+    let way = |server| Way::to(&[server], Ipv4Addr::LOCALHOST).unwrap();
+    let ways: Vec<Way> = zookeeper.addresses().into_iter().map(way).collect();
+    let servers: Vec<&str> = ways.iter().map(|way| way.addresses()[0].as_str()).collect();
+    let store = leading(&servers.join(",")).await;
+    let mut written = Vec::new();
+    for (at, way) in ways.iter().enumerate() {
+        let host = format!("whitelist/h{at}");
+        way.silence();
+        match contract::write(&store, vec![put(&host, None, "1")], Writer::Automation).await {
+            Ok(_) => written.push(host),
+            Err(StoreError::Unavailable { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+        let has_only_what_was_answered = |contents: Contents| {
+            assert!(contents.documents.into_keys().eq(written.iter().cloned()), "{written:?}");
+        };
+        has_only_what_was_answered(loaded(&store).await);
+        way.mend();
+        let until = tokio::time::Instant::now() + SESSION / 4;
+        while tokio::time::Instant::now() < until {
+            has_only_what_was_answered(loaded(&store).await);
+        }
+        stands(&store, |standing| *standing == Standing::Leads).await;
+    }
+    assert!(written.len() < ways.len(), "one of them was in use");
+    run.succeed();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zookeeper() {
     let (run, zookeeper) = start("store-break");
-    let way = Way::to(zookeeper.address()).await;
-    let first = leading(&way.address).await;
+    let way = way(&zookeeper);
+    let first = leading(&way.addresses()[0]).await;
     let second = following(zookeeper.address()).await;
     hear_all(&first).await;
-    way.cut.send_replace(true);
+    way.cut();
     stands(&first, |standing| matches!(standing, Standing::Away(_))).await;
     contract::write(&second, vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
-    way.cut.send_replace(false);
+    way.mend();
     stands(&first, |standing| *standing == Standing::Leads).await;
     let missed = async { while !matches!(first.news().await, News::Unknown) {} };
     tokio::time::timeout(SESSION, missed).await.unwrap();
@@ -194,6 +244,24 @@ async fn a_short_break_costs_no_lead_and_what_was_missed_is_read_again_needs_zoo
         .unwrap();
     assert_eq!(heard(&first).await["whitelist/h1"].as_ref().unwrap().data, b"2");
     contract::write(&first, vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
+    run.succeed();
+}
+
+/// It is asking something whenever it has just connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_lost_again_at_once_is_noticed_at_once_needs_zookeeper() {
+    let (run, zookeeper) = start("store-again");
+    let way = way(&zookeeper);
+    let store = leading(&way.addresses()[0]).await;
+    for _ in 0..20 {
+        way.cut();
+        let mut standing = store.standing();
+        let away = standing.wait_for(|standing| matches!(standing, Standing::Away(_)));
+        let away = tokio::time::timeout(SESSION / 2, away).await;
+        away.expect("it leads, and its session runs out").unwrap();
+        way.mend();
+        stands(&store, |standing| *standing == Standing::Leads).await;
+    }
     run.succeed();
 }
 
@@ -229,6 +297,24 @@ async fn a_transaction_takes_as_much_as_it_says_and_no_more_needs_zookeeper() {
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
     contract::write(&store, documents(fits), Writer::Automation).await.unwrap();
     assert_eq!(store.load().await.unwrap().documents.len(), fits);
+    run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_take_less_than_by_default_are_told_of_needs_zookeeper() {
+    let run = Run::start("store-low").unwrap();
+    let zookeeper = ZooKeeper::start_with(&run, &["-Djute.maxbuffer=100000"]).unwrap();
+    let store = leading(zookeeper.address()).await;
+    let large = "x".repeat(10_000);
+    let writes = (0..20).map(|at| put(&format!("whitelist/h{at}"), None, &large)).collect();
+    let refused = contract::write(&store, writes, Writer::Automation).await.unwrap_err();
+    let told = chain(&refused);
+    assert!(told.contains("jute.maxbuffer"), "{told}");
+    // It goes on, with a new connection, and has nothing of it.
+    let contents = loaded(&store).await;
+    assert!(contents.documents.is_empty(), "{contents:?}");
+    stands(&store, |standing| *standing == Standing::Leads).await;
+    contract::write(&store, vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
     run.succeed();
 }
 
