@@ -8,7 +8,8 @@
 //!
 //! Read in this order: [`facts`] (what was seen), [`document`] (what is
 //! remembered), [`policy`] (what is wanted), [`mod@plan`] (what is done about it),
-//! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told).
+//! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told). [`predecessor`]
+//! is of the day on which a cluster is taken over.
 
 pub mod document;
 pub mod explain;
@@ -18,6 +19,7 @@ pub mod manual;
 pub mod matcher;
 pub mod plan;
 pub mod policy;
+pub mod predecessor;
 pub mod time;
 pub mod whitelist;
 

@@ -316,12 +316,16 @@ impl Ledger {
     pub(crate) fn absence(&self) -> Option<String> {
         match &*self.standing().borrow() {
             Standing::Away(reason) => Some(reason.clone()),
-            _ if !self.is_read() => Some("it was not read yet".into()),
-            _ if self.store.is_shared() => self
-                .hang()
-                .or_else(|| self.trouble.lock().expect("nobody panics while holding it").clone()),
+            _ if !self.is_read() => {
+                Some(self.trouble().unwrap_or_else(|| "it was not read yet".into()))
+            }
+            _ if self.store.is_shared() => self.hang().or_else(|| self.trouble()),
             _ => self.hang(),
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().expect("nobody panics while holding it").clone()
     }
 
     /// Waits for the store, and tells if it hangs: until it answers nobody else gets a
