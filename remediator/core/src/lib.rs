@@ -8,13 +8,14 @@
 //!
 //! Read in this order: [`facts`] (what was seen), [`document`] (what is
 //! remembered), [`policy`] (what is wanted), [`mod@plan`] (what is done about it),
-//! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told). [`predecessor`]
-//! is of the day on which a cluster is taken over.
+//! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told). [`predecessor`] and
+//! [`import`] are of the day on which a cluster is taken over.
 
 pub mod document;
 pub mod explain;
 pub mod facts;
 pub mod host;
+pub mod import;
 pub mod manual;
 pub mod matcher;
 pub mod plan;

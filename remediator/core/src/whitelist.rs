@@ -139,7 +139,7 @@ pub fn read(content: &str) -> Result<FoundFile, Unreadable> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -153,7 +153,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
-    fn policy(min_hosts: MinHosts) -> Policy {
+    pub(crate) fn policy(min_hosts: MinHosts) -> Policy {
         Policy {
             host_label: "host".into(),
             watchdogs: Vec::new(),
