@@ -199,9 +199,11 @@ async fn i23_a_tree_with_a_node_that_cannot_be_read_begins_nothing_needs_zookeep
     let shared = Shared::new("migration-unreadable").await;
     let tree = Tree::at(&shared).await;
     tree.second_generation("/satellite").await;
-    put_file(&shared, "a", "h1.lab\nh4.lab\n");
+    for name in ["a", "b"] {
+        put_file(&shared, name, "h1.lab\nh4.lab\n");
+    }
     tree.put("/satellite/whitelist/h_5.lab", SECOND_GENERATION[0].1).await;
-    let one = shared.start("a").await;
+    let (one, other) = (shared.start("a").await, shared.start("b").await);
     let told = one.remediator.not_ready("whitelist/h_5.lab").await;
     assert!(told.contains("neither an RFC 1123") && told.contains("delete it"), "{told}");
     let (_, whole) = SECOND_GENERATION[1];
@@ -218,9 +220,54 @@ async fn i23_a_tree_with_a_node_that_cannot_be_read_begins_nothing_needs_zookeep
         assert_eq!(one.file(), "h1.lab\nh4.lab\n");
         assert!(tree.0.check_stat("/satellite/automation").await.unwrap().is_none());
     }
+    other.remediator.not_ready("whitelist/h2.lab").await;
     tree.put("/satellite/whitelist/h2.lab", whole).await;
+    for one in [&one, &other] {
+        one.remediator.ready().await;
+        one.lists(&LISTED).await;
+        assert_eq!(shown(&one.remediator).await.len(), HOSTS.len());
+    }
+    shared.run.succeed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn back_to_the_predecessor_and_forth_again_needs_zookeeper() {
+    let shared = Shared::new("migration-back").await;
+    let tree = Tree::at(&shared).await;
+    tree.second_generation("/satellite").await;
+    let one = shared.start("a").await;
     one.remediator.ready().await;
     one.lists(&LISTED).await;
+    let said = json!({"state": "off", "reason": "fan", "ttl": "4h"});
+    assert_eq!(one.remediator.put("/api/v1/hosts/h1.lab/events/e", &said).await.status, 201);
+    one.lists(&["h4.lab"]).await;
+    one.remediator.kill().await;
+    // The predecessor goes on: a recipe turns one host on, a person another one off, and it
+    // makes a document of its own anew.
+    let edit = async |host: &str, edit: &dyn Fn(&mut Value)| {
+        let path = format!("/satellite/whitelist/{host}");
+        let mut document = tree.get(&path).await;
+        edit(&mut document);
+        tree.put(&path, &document.to_string()).await;
+    };
+    edit("h2.lab", &|it| it["managed-flag"] = json!("on")).await;
+    edit("h4.lab", &|it| {
+        it["manual-events"]["disk"] = json!({"state": "critical", "time": 1459516900});
+        it["manual-flag"] = json!("off");
+    })
+    .await;
+    tree.put("/satellite/whitelist/h3.lab", SECOND_GENERATION[0].1).await;
+    // Nobody goes on from there by accident.
+    let one = shared.start("a").await;
+    one.remediator.not_ready("must not run beside the remediator").await;
+    one.remediator.kill().await;
+    tree.0.delete("/satellite/automation", None).await.unwrap();
+    put_file(&shared, "a", "h2.lab\nh3.lab\n");
+    let one = shared.start("a").await;
+    one.remediator.ready().await;
+    one.lists(&["h2.lab", "h3.lab"]).await;
+    let event = &one.remediator.host("h1.lab").await["events"][0];
+    assert_eq!((&event["reason"], &event["ttl"]), (&json!("fan"), &json!("4h")));
     shared.run.succeed();
 }
 
