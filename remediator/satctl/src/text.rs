@@ -117,7 +117,8 @@ pub(crate) fn imported(done: &Imported) -> String {
     tell("amended", &done.amended, &amended);
     let events = done.events.iter().map(|it| format!("{} {} ({})", it.host, it.state, it.id));
     let events: Vec<String> = events.collect();
-    tell("said", &events, &format!("{} manual events added", events.len()));
+    let added = if events.len() == 1 { "event" } else { "events" };
+    tell("said", &events, &format!("{} manual {added} added", events.len()));
     let unchanged = done.unchanged.to_string();
     lines.push(("unchanged", unchanged));
     if done.unnamed > 0 {

@@ -355,7 +355,7 @@ async fn from_the_embedded_store_to_zookeeper_nobody_sick_is_on_for_a_moment_nee
     })
     .await;
     let source = shared.world.path("hosts.json");
-    fs::write(&source, kept).unwrap();
+    fs::write(&source, &kept).unwrap();
     let source = source.to_str().unwrap();
     run_satctl(&new.remediator, &["import", source, "--reason", "moving"]);
     let host = new.remediator.host("h2.lab").await;
@@ -364,7 +364,15 @@ async fn from_the_embedded_store_to_zookeeper_nobody_sick_is_on_for_a_moment_nee
         (&json!("swap"), &json!("somebody on this machine (unverified)"))
     );
     assert_eq!(host["causes"].as_array().unwrap().len(), 1, "only the person holds it: {host}");
-    run_satctl(&new.remediator, &["import", "--all-on", "--reason", "looked at"]);
+    // Whom an alert had taken off, the alert alone holds off from here on.
+    let mut all: BTreeMap<String, Value> = serde_json::from_str(&kept).unwrap();
+    all.retain(|_, it| {
+        let events = it["managed-events"].as_object().unwrap();
+        !events.is_empty() && !events.contains_key("imported")
+    });
+    all.values_mut().for_each(|it| it["managed-flag"] = json!("on"));
+    let healing = import(&new.remediator, "", &json!({"reason": "r", "documents": all})).await;
+    assert_eq!(healing.json()["amended"], json!(["h1.lab"]));
     new.remediator.rounds(3).await;
     new.lists(&left).await;
     let kinds = &new.remediator.host("h1.lab").await["causes"];
