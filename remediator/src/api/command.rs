@@ -12,6 +12,9 @@ use tracing::error;
 use super::{App, error::ApiError};
 use crate::{journal::Entry, store::StoreError};
 
+/// Who has no name in the web configuration, where a key may be empty. Nobody's word would be
+/// taken for one of another program's.
+const NAMELESS: &str = "a user without a name";
 /// How much is taken of the name that a client says.
 const MAX_USER_LENGTH: usize = 64;
 /// Longer is what an event without a ttl is for.
@@ -78,7 +81,10 @@ impl<S: Sync> FromRequestParts<S> for Author {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let verified = parts.extensions.get::<User>().map(|user| user.name().to_owned());
+        let verified = parts.extensions.get::<User>().map(|user| match user.name() {
+            "" => NAMELESS.to_owned(),
+            name => name.to_owned(),
+        });
         Ok(Self(verified.unwrap_or_else(|| unverified(&parts.headers))))
     }
 }

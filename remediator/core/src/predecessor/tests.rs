@@ -279,5 +279,40 @@ mod any_document {
             let back = Inherited::read(&document.encode()).unwrap();
             prop_assert_eq!(back.verdict().to_string(), was);
         }
+
+        /// Whatever is in an event, it is refused or fits, and decides what the flags did.
+        #[test]
+        fn is_refused_or_fits(
+            id in any::<String>(), description in any::<String>(), author in any::<String>(),
+            time in prop_oneof![0.0..8e9_f64, any::<f64>()],
+            ttl in prop::option::of(prop_oneof![0.0..1e12_f64, any::<f64>()]),
+            is_on in any::<bool>(),
+            now in 0..4_000_000_000_i64,
+        ) {
+            let state = if is_on { "ok" } else { "critical" };
+            let event = json!({
+                "state": state, "time": time, "ttl": ttl, "description": description,
+                "author": author,
+            });
+            let flag = if is_on { "on" } else { "off" };
+            let document = json!({
+                "manual-events": {id: event}, "manual-flag": flag, "managed-flag": null,
+            });
+            if let Ok(kept) = Inherited::read(document.to_string().as_bytes()) {
+                let mut document = HostDocument::new(Verdict::On, at(now));
+                kept.put_into(&mut document, at(now));
+                let stored = HostDocument::decode(&document.encode()).unwrap();
+                prop_assert_eq!(stored.verdict().to_string(), flag);
+                prop_assert!(stored.instants().all(|it| it <= at(now)));
+                let (id, event) = stored.manual_events.iter().next().unwrap();
+                prop_assert!(!id.is_empty() && id.len() <= MAX_EVENT_ID_LENGTH && id.is_ascii());
+                for (text, limit) in
+                    [(&event.reason, MAX_REASON_LENGTH), (&event.author, MAX_AUTHOR_LENGTH)]
+                {
+                    prop_assert!(!text.is_empty() && !text.contains(char::is_control));
+                    prop_assert!(text.chars().count() <= limit);
+                }
+            }
+        }
     }
 }
