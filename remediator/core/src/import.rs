@@ -3,7 +3,8 @@
 //!
 //! It is a person's command like [`crate::manual`]'s, and passes no gate but the floor. It
 //! speaks of the cause `imported` and of manual events alone: what automation holds off by
-//! an alert stays off, whatever the source says, and a person's word is only ever added to.
+//! an alert stays off, whatever flags the source has, unless it brings a person's `on`, which
+//! sets alerts aside as ever; and what people have said is only ever added to.
 //! Done twice, it changes nothing the second time. Nothing is removed: a host that the
 //! source does not name stays as it is, but for a list, which says of everybody whether it
 //! is on.
@@ -140,17 +141,17 @@ pub fn import(
     reason: &str,
     now: Timestamp,
 ) -> Import {
-    let mut desk = Importing { hosts, author, reason, now, import: Import::default() };
+    let mut importing = Importing { hosts, author, reason, now, import: Import::default() };
     match source {
-        Source::List(listed) => desk.take_list(listed),
-        Source::Documents(documents) => desk.take_documents(documents),
+        Source::List(listed) => importing.take_list(listed),
+        Source::Documents(documents) => importing.take_documents(documents),
         Source::AllOn => {
             for host in hosts.keys() {
-                desk.change(host, end_imported);
+                importing.change(host, end_imported);
             }
         }
     }
-    desk.import
+    importing.import
 }
 
 impl Import {

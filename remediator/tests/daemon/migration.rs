@@ -321,6 +321,23 @@ async fn either_generation_is_imported_into_either_store_and_once_is_enough_need
     let before = tree.versions("/satellite/whitelist").await;
     run_satctl(&one.remediator, &["import", &second]);
     assert_eq!(tree.versions("/satellite/whitelist").await, before);
+    // What ours keep reads the same.
+    let world = World::new().await;
+    let remediator = world.start_ready().await;
+    let ours = format!("zookeeper://{server}/satellite");
+    run_satctl(&remediator, &["import", &ours]);
+    world.wait_for_whitelist(&LISTED).await;
+    // Who follows takes an import as any command.
+    put_file(&shared, "b", "h1.lab\nh4.lab\n");
+    let other = shared.start("b").await;
+    other.remediator.ready().await;
+    let list = world.path("list");
+    fs::write(&list, "h1.lab\nh2.lab\nh3.lab\nh4.lab\n").unwrap();
+    let told = run_satctl(&other.remediator, &["import", list.to_str().unwrap()]);
+    assert!(told.contains("on          1 host turned on: h2.lab\n"), "{told}");
+    for one in [&one, &other] {
+        one.lists(&["h1.lab", "h2.lab", "h4.lab"]).await;
+    }
     // Neither was written to.
     assert_eq!(tree.0.get_data("/whitelist/h3.lab").await.unwrap().0, b":off");
     let kept = tree.versions("/old/satellite/whitelist").await;
