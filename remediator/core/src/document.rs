@@ -6,6 +6,8 @@
 //! version put beside them survives a step back. Within events, causes and records
 //! they are not, and a kind of cause that is not known makes the document unreadable,
 //! which the start says: versions follow each other on a store and do not share it.
+//! The predecessor, too, can go on from them, but not beside us: what it has written,
+//! [`HostDocument::decode`] knows and refuses.
 //!
 //! A verdict follows from the document alone, never from the time of day:
 //! every instance that reads the same document lists the same hosts.

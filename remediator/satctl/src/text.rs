@@ -247,7 +247,8 @@ fn told_storm(storm: &Storm) -> Vec<(&'static str, String)> {
 }
 
 /// The first few names of a list that may have thousands.
-fn enumerated(names: &[String]) -> String {
+/// The first few of them, as a line has place for.
+pub(crate) fn enumerated(names: &[String]) -> String {
     named(names, NAMES_TOLD)
 }
 

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use zookeeper_client::{Client, Error};
 
 use crate::source::{Found, MAX_BYTES, Place, Reading};
+use crate::text::enumerated;
 
 /// Reading takes a second or so for thousands of hosts.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -41,8 +42,6 @@ const MANAGED: &str = "/managed-whitelist";
 const PUT_EVENT: &str = "whitelist-put";
 /// It had no place for a reason.
 const NO_REASON: &str = "by the predecessor, without a reason";
-/// How many names a line tells.
-const NAMES_TOLD: usize = 12;
 
 /// One node: what is in it, and when that was written, in milliseconds since 1970.
 struct Node {
@@ -148,11 +147,11 @@ fn first_generation(place: &Place, trees: &[Tree; 3]) -> anyhow::Result<Reading>
         let (was, said) = (flag_of(MERGED, merged)?, flag_of(MANUAL, manual)?);
         let ran = flag_of(MANAGED, managed)?;
         if was.is_some() && said.or(ran).is_some_and(|now| Some(now) != was) {
-            differ.push(host.as_str());
+            differ.push(host.clone());
         }
         let events = manual.zip(said).map(|(node, flag)| {
             let state = if flag == "on" { "ok" } else { "critical" };
-            let time = std::time::Duration::from_millis(u64::try_from(node.written).unwrap_or(0));
+            let time = Duration::from_millis(u64::try_from(node.written).unwrap_or(0));
             json!({PUT_EVENT: {"state": state, "time": time.as_secs_f64(), "description": NO_REASON}})
         });
         let document = json!({
@@ -163,9 +162,7 @@ fn first_generation(place: &Place, trees: &[Tree; 3]) -> anyhow::Result<Reading>
     }
     ensure!(!documents.is_empty(), "{}{MERGED} has no hosts", place.path);
     if !differ.is_empty() {
-        let more = differ.len().saturating_sub(NAMES_TOLD);
-        let names = differ[..differ.len().min(NAMES_TOLD)].join(", ");
-        let names = if more > 0 { format!("{names}, and {more} more") } else { names };
+        let names = enumerated(&differ);
         let what = format!("{MERGED} was not yet what {MANUAL} and {MANAGED} say, which count");
         told.push(("differ", format!("{names}: {}{what}", place.path)));
     }
