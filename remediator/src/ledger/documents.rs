@@ -262,8 +262,8 @@ pub(crate) enum LedgerError {
     /// Two that write the same documents would undo each other's work.
     #[error(
         "document {path} of the store was written by the predecessor, which must not run beside \
-         the remediator ({why}): stop it on every master, then put the document back or delete \
-         the node"
+         the remediator ({why}): stop it on every master; then put the document back, or go on \
+         from all as it is by deleting the node `automation` while no remediator runs"
     )]
     Foreign {
         /// Which.
