@@ -61,7 +61,11 @@ fn report(name: &str, policy: &Policy) {
         if round == 0 || round + 1 == ROUNDS {
             memory += &format!("{} before round {round}, ", resident("VmRSS:"));
         }
-        let state = State { hosts: &world.hosts, automation: &world.automation };
+        let state = State {
+            hosts: &world.hosts,
+            automation: &world.automation,
+            inherited: &BTreeMap::new(),
+        };
         let began = Instant::now();
         let plan = plan(&facts, state, policy, &world.memory, now);
         rounds.push(began.elapsed());

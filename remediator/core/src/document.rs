@@ -6,6 +6,8 @@
 //! version put beside them survives a step back. Within events, causes and records
 //! they are not, and a kind of cause that is not known makes the document unreadable,
 //! which the start says: versions follow each other on a store and do not share it.
+//! The predecessor, too, can go on from them, but not beside us: what it has written,
+//! [`HostDocument::decode`] knows and refuses.
 //!
 //! A verdict follows from the document alone, never from the time of day:
 //! every instance that reads the same document lists the same hosts.
@@ -17,7 +19,11 @@ use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{matcher::Labels, policy::NewHosts};
+use crate::{
+    matcher::Labels,
+    policy::NewHosts,
+    predecessor::{self, ManagedEvent, managed_events},
+};
 
 /// The version of the layout below.
 const SCHEMA: u32 = 1;
@@ -26,6 +32,14 @@ pub const MAX_TRANSITIONS: usize = 20;
 /// How many manual events a host may have. People make these by hand, and every
 /// one of them is in every answer.
 pub const MAX_MANUAL_EVENTS: usize = 32;
+/// How many characters a reason may have: it is a sentence, shown in tables.
+pub const MAX_REASON_LENGTH: usize = 1000;
+/// How many characters the name of who said something may have, with what is added to one
+/// that nobody has verified.
+pub const MAX_AUTHOR_LENGTH: usize = 80;
+/// How many characters, of ASCII, the id of a manual event may have: long enough for any
+/// that is generated.
+pub const MAX_EVENT_ID_LENGTH: usize = 128;
 
 /// Whether a host is in the whitelist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +94,9 @@ pub struct HostDocument {
     /// Its last transitions, oldest first.
     #[serde(default)]
     pub transitions: Vec<Record>,
+    /// The predecessor's view of why automation holds it off, derived.
+    #[serde(default, deserialize_with = "passed_over")]
+    managed_events: BTreeMap<String, ManagedEvent>,
     /// The predecessor's view of what automation says, derived.
     managed_flag: Option<Verdict>,
     /// The predecessor's view of what people say, derived.
@@ -105,6 +122,7 @@ impl HostDocument {
             listing: Listing { state: ListingState::Unlisted, since: now },
             agents: Vec::new(),
             transitions: Vec::new(),
+            managed_events: BTreeMap::new(),
             managed_flag: None,
             manual_flag: None,
             other: Map::new(),
@@ -220,6 +238,7 @@ impl HostDocument {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut document = self.clone();
+        document.managed_events = managed_events(&self.causes);
         document.managed_flag = Some(self.automatic_verdict());
         document.manual_flag = self.ruling_event().map(|(_, event)| event.state);
         serde_json::to_vec(&document).expect("a document holds only text keys and finite numbers")
@@ -228,14 +247,61 @@ impl HostDocument {
     /// Reads a stored document.
     ///
     /// # Errors
-    /// What is wrong with it and where.
-    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut document: Self = serde_json::from_slice(bytes)?;
+    /// What is wrong with it and where; [`Undecodable::Foreign`] where another program than
+    /// ours has written it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
+        let mut document: Self = match serde_json::from_slice(bytes) {
+            Ok(document) => document,
+            Err(_) if predecessor::lacks_schema(bytes) => {
+                return Err(Undecodable::Foreign("it has no schema".into()));
+            }
+            Err(error) => return Err(Undecodable::Unreadable(error)),
+        };
+        document.refuse_what_is_not_ours()?;
         // Derived at each write; in memory they would only make equal documents differ.
         document.managed_flag = None;
         document.manual_flag = None;
         Ok(document)
     }
+
+    /// The predecessor keeps the keys that it does not know, but writes flags and events of
+    /// its own beside them.
+    fn refuse_what_is_not_ours(&self) -> Result<(), Undecodable> {
+        let derived = [
+            ("managed-flag", self.managed_flag, Some(self.automatic_verdict())),
+            ("manual-flag", self.manual_flag, self.ruling_event().map(|(_, event)| event.state)),
+        ];
+        for (key, found, derived) in derived {
+            if let Some(found) = found.filter(|_| found != derived) {
+                let why = format!("{key} is {found}, which does not follow from the rest of it");
+                return Err(Undecodable::Foreign(why));
+            }
+        }
+        let nobodys = self.manual_events.iter().find(|(_, event)| event.author.is_empty());
+        match nobodys {
+            Some((id, _)) => Err(Undecodable::Foreign(format!("event {id:?} has no author"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a stored document cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecodable {
+    /// It is not what any version of ours writes.
+    #[error(transparent)]
+    Unreadable(serde_json::Error),
+    /// It is what the predecessor writes, and why that is known.
+    #[error("{0}")]
+    Foreign(String),
+}
+
+/// What is derived anew at each write is not read.
+fn passed_over<'de, D>(deserializer: D) -> Result<BTreeMap<String, ManagedEvent>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| BTreeMap::new())
 }
 
 /// What a person said of a host.
@@ -300,9 +366,7 @@ impl From<ManualEvent> for StoredEvent {
 
 impl From<StoredEvent> for ManualEvent {
     fn from(stored: StoredEvent) -> Self {
-        let time = jiff::SignedDuration::try_from_secs_f64(stored.time)
-            .and_then(|time| Timestamp::from_duration(time.round(jiff::Unit::Microsecond)?))
-            .unwrap_or(Timestamp::UNIX_EPOCH);
+        let time = predecessor::instant(stored.time).unwrap_or(Timestamp::UNIX_EPOCH);
         Self {
             state: match stored.state {
                 StoredState::Ok => Verdict::On,
@@ -329,8 +393,8 @@ pub enum Cause {
         /// The alert as it was then.
         evidence: Evidence,
     },
-    /// The host was registered but not listed when this store was begun:
-    /// somebody had taken it out on purpose.
+    /// The host was out of the whitelist when this store was begun, or out of one that a
+    /// person has imported: somebody had taken it out on purpose.
     Imported {
         /// Since when it has been a cause.
         since: Timestamp,
@@ -523,8 +587,8 @@ impl AcceptedClock {
 pub struct FirstStart {
     /// When.
     pub at: Timestamp,
-    /// Whether a whitelist file was there. Where one was, a registered host that
-    /// it does not list was taken out on purpose.
+    /// Whether a whitelist file was there, or what the predecessor had left in the store.
+    /// Where one was, a registered host that neither has was taken out on purpose.
     pub had_file: bool,
     /// Until when a host first seen is judged by that file; set when a leading
     /// master first answers.
@@ -606,14 +670,14 @@ mod tests {
             "a".into(),
             ManualEvent { ttl: Some(Duration::from_secs(90)), ..event(Verdict::Off, 1) },
         );
-        document.other.insert("managed-events".into(), serde_json::json!({"disk": {"metric": 3}}));
+        document.other.insert("of-tomorrow".into(), serde_json::json!({"disk": {"metric": 3}}));
         let bytes = document.encode();
         let stored: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(stored["manual-flag"], "off");
         assert_eq!(stored["managed-flag"], "on");
         assert_eq!(stored["manual-events"]["a"]["state"], "critical");
         assert_eq!(stored["manual-events"]["a"]["ttl"], 90.0);
-        assert_eq!(stored["managed-events"]["disk"]["metric"], 3);
+        assert_eq!(stored["of-tomorrow"]["disk"]["metric"], 3);
         assert_eq!(HostDocument::decode(&bytes).unwrap(), document);
     }
 

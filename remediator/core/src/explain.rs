@@ -100,7 +100,7 @@ fn reason(cause: &Cause) -> String {
             format!("{} (rule {rule}), since {since:.0}", alert(evidence))
         }
         Cause::Imported { since } => {
-            format!("it was not in the whitelist that was found {since:.0}")
+            format!("it was not in the whitelist that was found or imported {since:.0}")
         }
     }
 }

@@ -8,18 +8,20 @@
 //!
 //! Read in this order: [`facts`] (what was seen), [`document`] (what is
 //! remembered), [`policy`] (what is wanted), [`mod@plan`] (what is done about it),
-//! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told); and [`first_list`],
-//! which a store is begun with.
+//! [`whitelist`] (what Mesos reads of it), [`explain`] (how it is told). [`first_list`],
+//! [`predecessor`] and [`import`] are of the day on which a cluster is taken over.
 
 pub mod document;
 pub mod explain;
 pub mod facts;
 pub mod first_list;
 pub mod host;
+pub mod import;
 pub mod manual;
 pub mod matcher;
 pub mod plan;
 pub mod policy;
+pub mod predecessor;
 pub mod time;
 pub mod whitelist;
 

@@ -67,7 +67,7 @@ pub fn say(document: &mut HostDocument, id: &str, event: ManualEvent) -> Result<
 
 /// What was said before was not said later than now: a clock that was set back
 /// must not let it decide over what is said now.
-fn put_before(document: &mut HostDocument, now: Timestamp) {
+pub(crate) fn put_before(document: &mut HostDocument, now: Timestamp) {
     let events = document.manual_events.iter_mut();
     let mut ahead: Vec<_> = events.filter(|(_, event)| event.time >= now).collect();
     ahead.sort_by(|(a, x), (b, y)| (y.time, b).cmp(&(x.time, a)));

@@ -52,7 +52,7 @@ pub fn render(hosts: &BTreeSet<HostName>) -> String {
 ///
 /// A merge removes only hosts whose document says why. Additions are not
 /// limited. What people took out leaves, whatever the floor says: they were
-/// asked when they said it.
+/// asked when they said it, or when they imported what they had.
 #[must_use]
 pub fn merge(
     documents: &BTreeMap<HostName, HostDocument>,
@@ -74,7 +74,9 @@ pub fn merge(
     let mut kept = BTreeSet::new();
     if on < policy.min_hosts.floor(inventory) {
         let by_automation = |host: &HostName| {
-            documents.get(host).is_some_and(|it| !is_on(it) && it.ruling_event().is_none())
+            let is_wanted_out =
+                |it: &HostDocument| !is_on(it) && it.ruling_event().is_none() && !it.is_imported();
+            documents.get(host).is_some_and(is_wanted_out)
         };
         kept = previous.iter().filter(|host| by_automation(host)).cloned().collect();
         hosts.extend(kept.iter().cloned());
@@ -139,12 +141,12 @@ pub fn read(content: &str) -> Result<FoundFile, Unreadable> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::{
-        document::{AgentRecord, Cause, Listing},
+        document::{AgentRecord, Cause, Evidence, Listing},
         manual,
         policy::{MaxOff, MinHosts, NewHosts, Share},
     };
@@ -153,7 +155,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
-    fn policy(min_hosts: MinHosts) -> Policy {
+    pub(crate) fn policy(min_hosts: MinHosts) -> Policy {
         Policy {
             host_label: "host".into(),
             watchdogs: Vec::new(),
@@ -196,6 +198,21 @@ mod tests {
 
     /// A host that automation has taken off.
     fn off() -> HostDocument {
+        let mut document = registered();
+        let evidence = Evidence {
+            alertname: "DiskFull".into(),
+            labels: Default::default(),
+            starts_at: at(0),
+            fingerprint: String::new(),
+            value: None,
+            seen_at: "am1".into(),
+        };
+        document.causes.push(Cause::Alert { rule: "r".into(), since: at(0), evidence });
+        document
+    }
+
+    /// A host that was out of a list that somebody has brought along.
+    fn imported() -> HostDocument {
         let mut document = registered();
         document.causes.push(Cause::Imported { since: at(0) });
         document
@@ -262,8 +279,9 @@ mod tests {
             ("h3", said_off()),
             ("h4", registered()),
             ("h5", registered()),
+            ("h6", imported()),
         ]);
-        let previous = ["h1", "h3", "h4"];
+        let previous = ["h1", "h3", "h4", "h6"];
         let merge = merged(&documents, &previous, MinHosts::Share("60%".parse().unwrap()));
         assert_eq!(merge.kept, names(["h1"]), "h2 was out already: nothing puts it back");
         assert_eq!(merge.hosts, names(["h1", "h4", "h5"]), "a person beats the floor");

@@ -219,6 +219,42 @@ pub(crate) struct Forgotten {
     pub(crate) host: String,
 }
 
+/// `POST /api/v1/import`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Imported {
+    pub(crate) dry_run: bool,
+    pub(crate) added: Vec<AddedHost>,
+    pub(crate) turned_on: Vec<String>,
+    pub(crate) turned_off: Vec<String>,
+    pub(crate) amended: Vec<String>,
+    pub(crate) events: Vec<AddedEvent>,
+    pub(crate) unchanged: usize,
+    pub(crate) unnamed: usize,
+    pub(crate) left_out: Vec<LeftOut>,
+}
+
+/// A host that was not known.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AddedHost {
+    pub(crate) host: String,
+    pub(crate) state: String,
+}
+
+/// A manual event that was brought along.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AddedEvent {
+    pub(crate) host: String,
+    pub(crate) id: String,
+    pub(crate) state: String,
+}
+
+/// Something that was not taken, or not as it was.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LeftOut {
+    pub(crate) host: String,
+    pub(crate) what: String,
+}
+
 impl Host {
     /// The manual event that decides: the newest; of equal times the larger id.
     pub(crate) fn ruling_event(&self) -> Option<&Event> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, StatusCode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::args::Access;
@@ -138,6 +138,20 @@ impl Api {
             None => request,
         };
         self.exchange(request, url).await
+    }
+
+    /// `POST` of what is imported.
+    pub(crate) async fn import(
+        &self,
+        body: &impl Serialize,
+        dry_run: bool,
+        force: bool,
+    ) -> Result<Answer, ApiError> {
+        let mut url = forced(self.url(&["import"]), force);
+        if dry_run {
+            url.query_pairs_mut().append_pair("dry_run", "true");
+        }
+        self.exchange(self.http.request(Method::POST, url.clone()).json(body), url).await
     }
 
     /// `DELETE`.

@@ -8,6 +8,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use url::Url;
 
+use crate::source::Source;
+
+/// How long an import of very many hosts may take: the remediator gives up no sooner.
+const IMPORT_TAKES: Duration = Duration::from_secs(65);
+
 /// The heading of the options that stand apart from a command's own.
 const EVERY_COMMAND: &str = "Options of every command";
 
@@ -164,6 +169,16 @@ Examples:
     GuardWhitelist(Guard),
 }
 
+impl Command {
+    /// How long to wait for each answer, where `timeout` was asked for.
+    pub(crate) fn timeout(&self, timeout: Duration) -> Duration {
+        match self {
+            Self::Ask(Request::Import(_)) => timeout.max(IMPORT_TAKES),
+            _ => timeout,
+        }
+    }
+}
+
 /// What is to be guarded, and how far that may go.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Guard {
@@ -285,6 +300,24 @@ Examples:
         host: String,
     },
 
+    /// Bring along who is on, from a whitelist, the predecessor, or another remediator
+    ///
+    /// SOURCE is a whitelist, one host a line; hosts with their documents in JSON, as `GET
+    /// /whitelist/all` of the predecessor and of a remediator gives them; or the tree of either in
+    /// ZooKeeper, which is only read.
+    ///
+    /// A whitelist says of everybody whether it is on. Documents speak of the hosts that they name,
+    /// and bring what people said. Whoever is not on by that is `imported`, and stays off until
+    /// `satctl on`. What an alert holds off stays off. Twice is the same as once.
+    #[command(after_help = "\
+Examples:
+  satctl import zookeeper://zk1:2181,zk2:2181/satellite --dry-run     Two Sigma's Satellite
+  satctl import zookeeper://zk1:2181 --dry-run                        its first generation
+  satctl import /etc/mesos/whitelist --reason 'list of CHG-1234'
+  curl -s http://old:5001/whitelist/all | satctl import - --dry-run
+  satctl import --all-on --reason 'all were looked at, CHG-1234'")]
+    Import(Import),
+
     /// Say how the remediator is: sources, holds, storm, pause, budget, whitelist
     Status,
 
@@ -307,6 +340,34 @@ Examples:
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
+}
+
+/// What is brought along, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    /// A file, - for stdin, or zookeeper://HOST:PORT[,HOST:PORT…]/PATH
+    #[arg(value_name = "SOURCE", required_unless_present = "all_on", conflicts_with = "all_on")]
+    pub(crate) source: Option<Source>,
+
+    /// Instead of a source: end every `imported`, so that who was out when Satellite began is on
+    #[arg(long, requires = "reason")]
+    pub(crate) all_on: bool,
+
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Do it even if fewer hosts than whitelist.min_hosts would be left on
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Why: shown to everyone who asks; without it, from where
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    pub(crate) reason: Option<String>,
+
+    /// A file with USER:PASSWORD of ZooKeeper's, where the tree is not open to all
+    #[arg(long, value_name = "FILE")]
+    pub(crate) zookeeper_auth_file: Option<PathBuf>,
 }
 
 /// What a person says about a host.

@@ -5,13 +5,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use satellite_config::write_duration;
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::answer::{Host, Hosts, Journal};
+use crate::answer::{Host, Hosts, Imported, Journal};
 use crate::api::{Answer, Api, ApiError};
-use crate::args::{Order, Request, Since, State};
-use crate::{output, text};
+use crate::args::{Import, Order, Request, Since, State};
+use crate::source::{Found, Reading};
+use crate::{output, source, text};
 
 /// What a command came to: the last answer, and how it is told to people. With `--json` the answer
 /// is printed as it came, without a look inside.
@@ -38,6 +40,7 @@ pub(crate) async fn ask(api: &Api, request: Request, json: bool) -> anyhow::Resu
         Request::Pause { all, reason, ttl } => pause(api, all, &reason, ttl).await?,
         Request::Resume => resume(api).await?,
         Request::Forget { host } => forget(api, &host).await?,
+        Request::Import(order) => import(api, &order).await?,
         Request::Status => status(api).await?,
         Request::Journal { host, since, limit } => journal(api, host, since, limit).await?,
     };
@@ -119,6 +122,32 @@ async fn resume(api: &Api) -> Result<Report, ApiError> {
 async fn forget(api: &Api, host: &str) -> Result<Report, ApiError> {
     let answer = api.delete(&["hosts", host], false).await?;
     Ok(Report::new(answer, |answer| answer.read().map(|gone| text::forgotten(&gone))))
+}
+
+/// What is asked of the remediator: one way to say what is on, and why.
+#[derive(Serialize)]
+struct Bring<'a> {
+    reason: &'a str,
+    #[serde(flatten)]
+    found: Option<&'a Found>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    all_on: bool,
+}
+
+/// All is read before anything is asked, and asked at once: it is done as a whole, or not at all.
+async fn import(api: &Api, order: &Import) -> anyhow::Result<Report> {
+    let Import { source, all_on, dry_run, force, reason, zookeeper_auth_file } = order;
+    let reading = match source {
+        Some(source) => Some(source::read(source, zookeeper_auth_file.as_deref()).await?),
+        None => None,
+    };
+    let reason = reason.clone().or_else(|| source.as_ref().map(|it| format!("from {it}")));
+    let found = reading.as_ref().map(|reading| &reading.found);
+    let bring = Bring { reason: &reason.unwrap_or_default(), found, all_on: *all_on };
+    let answer = api.import(&bring, *dry_run, *force).await?;
+    let preface = text::keyed(reading.as_ref().map_or(&[], |Reading { told, .. }| told));
+    let tell: fn(&Answer) -> _ = |answer| answer.read().map(|done: Imported| text::imported(&done));
+    Ok(Report { answer, preface, tell })
 }
 
 async fn status(api: &Api) -> Result<Report, ApiError> {

@@ -1,8 +1,10 @@
 //! The operator's command line for the Satellite remediator.
 //!
 //! It asks the remediator's HTTP API and prints the answer. It decides nothing, keeps nothing and
-//! has no way to the store or the whitelist but that API, so that what is done here passes the same
+//! has no way to change the store or the whitelist but that API, so that what is done here passes the same
 //! checks and lands in the same journal as everything else.
+//!
+//! `import` reads what another program has left, in a file or in ZooKeeper, before it asks.
 //!
 //! Two commands are not like this. `check-config` asks nobody: it reads a file as the remediator
 //! would. `guard-whitelist` writes a whitelist, but only where there is none, and only what the
@@ -17,7 +19,9 @@ mod args;
 mod commands;
 mod guard;
 mod output;
+mod source;
 mod text;
+mod trees;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,6 +50,7 @@ async fn main() -> ExitCode {
         }
     };
     let Args { url, access, json, timeout, command } = args;
+    let timeout = command.timeout(timeout);
     let connect = || {
         rustls::crypto::ring::default_provider()
             .install_default()

@@ -11,8 +11,8 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::answer::{
-    Budget, Cause, Forgotten, Hold, Host, Journal, Pause, Source, Status, Storm, Unmatched,
-    Whitelist,
+    Budget, Cause, Forgotten, Hold, Host, Imported, Journal, Pause, Source, Status, Storm,
+    Unmatched, Whitelist,
 };
 
 /// Shown where there is nothing to show, so that columns stay columns.
@@ -23,6 +23,10 @@ const ALERTS_TOLD: usize = 5;
 
 /// Hosts of a storm that the status names; a storm may have all of them.
 const NAMES_TOLD: usize = 12;
+
+/// Hosts, events and oddities that an import names of each kind: somebody looks through them
+/// before it is done. With `--json` all are there.
+const IMPORTED_TOLD: usize = 200;
 
 /// A configuration file that is in order, after what is unwise in it and what it asks for in vain.
 pub(crate) fn checked(file: &Path, advice: &[String], not_in_force: &[NotInForce]) -> String {
@@ -80,6 +84,55 @@ pub(crate) fn forgotten(gone: &Forgotten) -> String {
     format!("host {} is forgotten\n", one_line(&gone.host))
 }
 
+/// A line for each key and what there is to say of it.
+pub(crate) fn keyed(lines: &[(&str, String)]) -> String {
+    let lines = lines.iter().map(|(key, value)| format!("{key:<10}  {}\n", one_line(value)));
+    lines.collect()
+}
+
+/// What an import did or would do, with the hosts that it takes out first. A line each.
+pub(crate) fn imported(done: &Imported) -> String {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    if done.dry_run {
+        lines.push(("DRY RUN", "this is what would be done; NOTHING IS WRITTEN".to_owned()));
+    }
+    let mut tell = |key, names: &[String], what: &str| {
+        if !names.is_empty() {
+            let names = named(names, IMPORTED_TOLD);
+            lines.push((key, format!("{what}: {names}")));
+        }
+    };
+    let count = |names: &[String]| match names.len() {
+        1 => "1 host".to_owned(),
+        many => format!("{many} hosts"),
+    };
+    tell("off", &done.turned_off, &format!("{} turned off", count(&done.turned_off)));
+    tell("on", &done.turned_on, &format!("{} turned on", count(&done.turned_on)));
+    for state in ["off", "on"] {
+        let new = done.added.iter().filter(|it| it.state == state);
+        let new: Vec<String> = new.map(|it| it.host.clone()).collect();
+        tell("new", &new, &format!("{} {state}", count(&new)));
+    }
+    let amended = format!("{} on or off as before", count(&done.amended));
+    tell("amended", &done.amended, &amended);
+    let events = done.events.iter().map(|it| format!("{} {} ({})", it.host, it.state, it.id));
+    let events: Vec<String> = events.collect();
+    let added = if events.len() == 1 { "event" } else { "events" };
+    tell("said", &events, &format!("{} manual {added} added", events.len()));
+    let unchanged = done.unchanged.to_string();
+    lines.push(("unchanged", unchanged));
+    if done.unnamed > 0 {
+        lines.push(("left alone", format!("{}, which the source does not name", done.unnamed)));
+    }
+    let left_out = done.left_out.iter().take(IMPORTED_TOLD);
+    lines.extend(left_out.map(|it| ("left out", format!("{}: {}", it.host, it.what))));
+    let more = done.left_out.len().saturating_sub(IMPORTED_TOLD);
+    if more > 0 {
+        lines.push(("left out", format!("{more} more things, which --json has")));
+    }
+    keyed(&lines)
+}
+
 /// How the remediator is: what stops it first, then what it sees and has done. A line each.
 pub(crate) fn status(status: &Status) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
@@ -123,8 +176,7 @@ pub(crate) fn status(status: &Status) -> String {
         lines.push(("unlistable", format!("agents' names that are no host names: {names}")));
     }
     lines.push(("last round", time(status.last_round)));
-    let lines = lines.iter().map(|(key, value)| format!("{key:<10}  {}\n", one_line(value)));
-    lines.collect()
+    keyed(&lines)
 }
 
 /// What the last round has found.
@@ -195,9 +247,15 @@ fn told_storm(storm: &Storm) -> Vec<(&'static str, String)> {
 }
 
 /// The first few names of a list that may have thousands.
-fn enumerated(names: &[String]) -> String {
-    let told = names.iter().take(NAMES_TOLD).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES_TOLD) {
+/// The first few of them, as a line has place for.
+pub(crate) fn enumerated(names: &[String]) -> String {
+    named(names, NAMES_TOLD)
+}
+
+/// The first of them, and how many more there are.
+fn named(names: &[String], limit: usize) -> String {
+    let told = names.iter().take(limit).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(limit) {
         0 => told,
         more => format!("{told}, and {more} more"),
     }

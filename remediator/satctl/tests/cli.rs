@@ -4,6 +4,8 @@
 
 #[path = "cli/guard.rs"]
 mod guard;
+#[path = "cli/import.rs"]
+mod import;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -91,6 +93,14 @@ impl Fake {
                 });
                 ok(&self.status())
             }
+            ("POST", ["api", "v1", "import"]) => ok(&json!({
+                "dry_run": query.contains("dry_run=true"),
+                "added": [{"host": "n1", "state": "off"}, {"host": "n2", "state": "on"}, {"host": "n3", "state": "on"}],
+                "turned_on": ["c", "d"], "turned_off": ["b"], "amended": ["e"],
+                "events": [{"host": "a", "id": "x/y", "state": "on"}, {"host": "b", "id": "t\u{1b}[2J", "state": "off"}],
+                "unchanged": 7, "unnamed": 3,
+                "left_out": [{"host": "a", "what": "event \"w\" says warn: neither on nor off"}],
+            })),
             ("POST", ["api", "v1", "resume"]) => {
                 self.pause = Value::Null;
                 ok(&self.status())

@@ -5,15 +5,18 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, request::Parts};
+use satellite_core::document::MAX_REASON_LENGTH;
 use satellite_toolkit::{exit::chain, web::User};
 use tracing::error;
 
 use super::{App, error::ApiError};
 use crate::{journal::Entry, store::StoreError};
 
-/// A reason is a sentence, shown in tables.
-const MAX_REASON_LENGTH: usize = 1000;
-const MAX_AUTHOR_LENGTH: usize = 64;
+/// Who has no name in the web configuration, where a key may be empty. Nobody's word would be
+/// taken for one of another program's.
+const NAMELESS: &str = "a user without a name";
+/// How much is taken of the name that a client says.
+const MAX_USER_LENGTH: usize = 64;
 /// Longer is what an event without a ttl is for.
 const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Where a client on loopback says who its user is. Nobody verifies it.
@@ -62,8 +65,8 @@ pub(super) fn refuse_in_dry_run(app: &App) -> Result<(), ApiError> {
 }
 
 /// Puts a command on record and wakes the loop to look at what it changed.
-pub(super) async fn put_on_record(app: &App, entry: Entry) {
-    if let Err(error) = app.journal.append(&[entry]).await {
+pub(super) async fn put_on_record(app: &App, entries: &[Entry]) {
+    if let Err(error) = app.journal.append(entries).await {
         // The document has it, durably; only the audit record lacks a line.
         error!(error = chain(&error), "A command is not in the journal yet: it is tried again");
     }
@@ -78,7 +81,10 @@ impl<S: Sync> FromRequestParts<S> for Author {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let verified = parts.extensions.get::<User>().map(|user| user.name().to_owned());
+        let verified = parts.extensions.get::<User>().map(|user| match user.name() {
+            "" => NAMELESS.to_owned(),
+            name => name.to_owned(),
+        });
         Ok(Self(verified.unwrap_or_else(|| unverified(&parts.headers))))
     }
 }
@@ -90,7 +96,7 @@ fn unverified(headers: &HeaderMap) -> String {
         .unwrap_or("somebody on this machine")
         .chars()
         .filter(|it| !it.is_control())
-        .take(MAX_AUTHOR_LENGTH)
+        .take(MAX_USER_LENGTH)
         .collect();
     format!("{user} (unverified)")
 }

@@ -64,7 +64,8 @@ impl From<PathRejection> for ApiError {
 }
 
 impl ApiError {
-    fn of_body(
+    /// Of a body that may be so long.
+    pub(super) fn of_body(
         status: StatusCode,
         limit: usize,
         rejection: &(dyn std::error::Error + 'static),

@@ -17,7 +17,7 @@ use axum::{
 use http::StatusCode;
 use satellite_core::{
     HostDocument, HostName, Verdict,
-    document::{ManualEvent, Record},
+    document::{MAX_EVENT_ID_LENGTH, ManualEvent, Record},
     manual::{self, Refusal},
     whitelist::{in_inventory, is_gone},
 };
@@ -35,9 +35,6 @@ use crate::{
     ledger::{Batch, Desk},
     store::Writer,
 };
-
-/// Long enough for any generated id.
-const MAX_ID_LENGTH: usize = 128;
 
 /// The body of a manual event.
 #[derive(Debug, Deserialize)]
@@ -199,7 +196,7 @@ fn keep_floor(
     manual::keep_floor(left, config.policy.min_hosts.floor(inventory)).map_err(refused)
 }
 
-fn refused(refusal: Refusal) -> ApiError {
+pub(super) fn refused(refusal: Refusal) -> ApiError {
     match refusal {
         Refusal::NoSuchEvent => ApiError::NotFound(refusal.to_string()),
         Refusal::BelowFloor { .. } => ApiError::Conflict(format!("{refusal} (?force=true)")),
@@ -219,7 +216,7 @@ async fn carry_out(
     drop(desk);
     app.ledger.tally.note(&record);
     info!(%host, by = record.by, reason = record.reason, "A person's command");
-    put_on_record(app, Entry::of_host(host, &record, version)).await;
+    put_on_record(app, &[Entry::of_host(host, &record, version)]).await;
     Ok(())
 }
 
@@ -230,8 +227,8 @@ pub(super) fn parse_path(
     let Path((host, id)) = path?;
     let host = parse_host(&host)?;
     let plain = |it: char| it.is_ascii_graphic() || it == ' ';
-    if id.is_empty() || id.len() > MAX_ID_LENGTH || !id.chars().all(plain) {
-        let limit = MAX_ID_LENGTH;
+    if id.is_empty() || id.len() > MAX_EVENT_ID_LENGTH || !id.chars().all(plain) {
+        let limit = MAX_EVENT_ID_LENGTH;
         return Err(ApiError::Bad(format!(
             "an event id is 1 to {limit} printable ASCII characters"
         )));

@@ -66,6 +66,6 @@ async fn forget_once(app: App, host: HostName, author: String) -> Result<(), Api
         evidence: None,
         version: None,
     };
-    put_on_record(&app, Entry::of_host(&host, &record, version)).await;
+    put_on_record(&app, &[Entry::of_host(&host, &record, version)]).await;
     Ok(())
 }

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod forget;
 mod hosts;
+mod import;
 mod metrics;
 mod page;
 mod predecessor;
@@ -70,6 +71,8 @@ struct Shared {
     room: Arc<Semaphore>,
     /// Those who may still begin to read the journal.
     readers: Arc<Semaphore>,
+    /// Whoever may import.
+    importers: Arc<Semaphore>,
 }
 
 impl App {
@@ -79,11 +82,16 @@ impl App {
             deliveries: Deliveries::default(),
             room: Arc::new(Semaphore::new(webhook::ARRIVING_BYTES)),
             readers: Arc::new(Semaphore::new(record::READERS)),
+            importers: Arc::new(Semaphore::new(1)),
         }))
     }
 
     fn room(&self) -> &Arc<Semaphore> {
         &self.0.room
+    }
+
+    fn importers(&self) -> &Arc<Semaphore> {
+        &self.0.importers
     }
 
     fn readers(&self) -> &Arc<Semaphore> {
@@ -148,6 +156,7 @@ async fn refuse_unread(State(app): State<App>, request: Request, next: Next) -> 
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(commands())
+        .merge(import::route())
         .route("/", get(page::show))
         .route("/webhook", post(webhook::take))
         .route("/api/v1/hosts", get(hosts::list))

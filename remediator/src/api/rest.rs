@@ -88,6 +88,6 @@ async fn change_once(
     drop(desk);
     info!(command = details.to_string(), "A person's command");
     let entry = Entry::new(app.clock.now().wall, "automation", details);
-    put_on_record(&app, entry).await;
+    put_on_record(&app, &[entry]).await;
     Ok(Json(status(&app)))
 }

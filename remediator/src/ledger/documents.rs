@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use satellite_core::{Automation, HostDocument, HostName, State, document::Record};
+use satellite_core::{
+    Automation, HostDocument, HostName, State,
+    document::{Record, Undecodable},
+    host::InvalidHostName,
+    predecessor::Inherited,
+};
 
 use super::Batch;
 use crate::store::{Store, StoreError, Stored};
@@ -21,6 +26,9 @@ pub(crate) struct Documents {
     pub(crate) hosts: BTreeMap<HostName, HostDocument>,
     /// Automation's own.
     pub(crate) automation: Automation,
+    /// What the predecessor has left, by host, until the store is begun and each has a
+    /// document.
+    inherited: BTreeMap<HostName, Inherited>,
     /// What the store has, by path.
     known: BTreeMap<String, Known>,
     /// What this process has removed, and in which revision: what it hears of that
@@ -56,7 +64,7 @@ impl Documents {
 
     /// The documents as the core wants them.
     pub(crate) fn state(&self) -> State<'_> {
-        State { hosts: &self.hosts, automation: &self.automation }
+        State { hosts: &self.hosts, automation: &self.automation, inherited: &self.inherited }
     }
 
     /// Whether the store has been begun: before that no list follows from it.
@@ -126,8 +134,9 @@ impl Documents {
                 let former = self.known.get(path).map_or(0, |known| known.version);
                 self.take(path, &stored.data)?;
                 self.note(path.to_owned(), Some(stored.version), written);
-                if let Some(host) = host {
-                    let document = &self.hosts[&host];
+                if let Some(host) = host
+                    && let Some(document) = self.hosts.get(&host)
+                {
                     let newer = document.transitions.iter().filter(|it| it.version > Some(former));
                     transitions.extend(newer.map(|record| (host.clone(), record.clone())));
                     self.written_in.insert(host, written);
@@ -141,6 +150,7 @@ impl Documents {
                 self.known.remove(path);
                 if let Some(host) = host {
                     self.hosts.remove(&host);
+                    self.inherited.remove(&host);
                     self.written_in.remove(&host);
                 }
             }
@@ -157,11 +167,32 @@ impl Documents {
             self.automation =
                 serde_json::from_slice(data).map_err(|error| unreadable(error.into()))?;
         } else if let Some(name) = path.strip_prefix(HOSTS) {
-            let host: HostName = name
-                .parse()
-                .map_err(|error: satellite_core::host::InvalidHostName| unreadable(error.into()))?;
-            let document = HostDocument::decode(data).map_err(|error| unreadable(error.into()))?;
-            self.hosts.insert(host, document);
+            let is_begun = self.is_begun();
+            let unusable = |source: Box<dyn std::error::Error + Send + Sync>| {
+                let path = path.to_owned();
+                if is_begun {
+                    LedgerError::Document { path, source }
+                } else {
+                    LedgerError::Inherited { path, source }
+                }
+            };
+            let host: HostName =
+                name.parse().map_err(|error: InvalidHostName| unusable(error.into()))?;
+            match HostDocument::decode(data) {
+                Ok(document) => {
+                    self.inherited.remove(&host);
+                    self.hosts.insert(host, document);
+                }
+                Err(_) if !is_begun => {
+                    let kept = Inherited::read(data).map_err(|error| unusable(error.into()))?;
+                    self.hosts.remove(&host);
+                    self.inherited.insert(host, kept);
+                }
+                Err(Undecodable::Foreign(why)) => {
+                    return Err(LedgerError::Foreign { path: path.to_owned(), why });
+                }
+                Err(error) => return Err(unusable(error.into())),
+            }
         }
         // Other paths belong to other versions and are left alone.
         Ok(())
@@ -181,6 +212,7 @@ impl Documents {
         }
         for (host, document) in changed {
             self.written_in.insert(host.clone(), revision);
+            self.inherited.remove(host);
             self.hosts.insert(host.clone(), document);
         }
         for host in &batch.removed {
@@ -214,6 +246,30 @@ pub(crate) enum LedgerError {
         /// What is wrong with it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A node of a store that is not begun is neither ours nor the predecessor's.
+    #[error(
+        "{path} of the store is no document of the predecessor's, so that nothing is begun: \
+         with the predecessor stopped, mend the node or delete it"
+    )]
+    Inherited {
+        /// Which.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Two that write the same documents would undo each other's work.
+    #[error(
+        "document {path} of the store was written by the predecessor, which must not run beside \
+         the remediator ({why}): stop it on every master; then put the document back, or go on \
+         from all as it is by deleting the node `automation` while no remediator runs"
+    )]
+    Foreign {
+        /// Which.
+        path: String,
+        /// How that is known.
+        why: String,
     },
 }
 

@@ -338,12 +338,15 @@ impl Ledger {
         match &*self.standing().borrow() {
             Standing::Away(reason) => Some(reason.clone()),
             _ if self.store.is_shared() => {
-                let trouble = self.trouble.lock().expect("nobody panics while holding it").clone();
                 let unread = || (!self.is_read()).then(|| "it was not read yet".to_owned());
-                self.hang().or(trouble).or_else(unread)
+                self.hang().or_else(|| self.trouble()).or_else(unread)
             }
             _ => self.hang(),
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().expect("nobody panics while holding it").clone()
     }
 
     /// Waits for the store, and tells if it hangs: until it answers nobody else gets a

@@ -97,3 +97,56 @@ async fn nothing_is_written_on_what_is_no_longer_so() {
     assert!(desk.read().hosts.contains_key(&other));
     desk.commit(&batch, Writer::Person).await.unwrap();
 }
+
+/// The predecessor's document of a host, as it wrote it.
+fn of_the_predecessor(managed: &str) -> Vec<u8> {
+    let flags = format!(r#""managed-flag":"{managed}","manual-flag":null"#);
+    format!(r#"{{"managed-events":{{}},"manual-events":{{}},{flags}}}"#).into_bytes()
+}
+
+#[tokio::test]
+async fn what_the_predecessor_writes_while_it_is_continued_is_decided_on_anew() {
+    let contents = Arc::<std::sync::Mutex<Contents>>::default();
+    let host: HostName = "h1.lab".parse().unwrap();
+    let put = |expected, data: Vec<u8>| {
+        let mut contents = contents.lock().unwrap();
+        let write = Write { path: path_of(&host), expected, data: Some(data) };
+        let seen = contents.revision;
+        contents.apply(vec![write], seen).unwrap();
+    };
+    put(None, of_the_predecessor("on"));
+    let store = Box::new(Lent(Arc::clone(&contents)));
+    let ledger = Ledger::load(store, Readiness::default()).await.unwrap();
+    let kept = |ledger: &Ledger| ledger.read().state().inherited[&host].verdict();
+    assert_eq!(kept(&ledger), Verdict::On);
+    let desk = ledger.desk().await.unwrap();
+    put(Some(1), of_the_predecessor("off"));
+    let document = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
+    let batch = Batch::of_host(&host, &document);
+    let refused = desk.commit(&batch, Writer::Automation).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    assert_eq!(kept(&ledger), Verdict::Off, "the next attempt is decided on this");
+    ledger.doubt();
+    drop(desk);
+    let desk = ledger.desk().await.unwrap();
+    desk.commit(&batch, Writer::Automation).await.unwrap();
+    assert!(desk.read().state().inherited.is_empty());
+    assert_eq!(desk.read().version(&host), 3);
+}
+
+#[tokio::test]
+async fn once_begun_what_the_predecessor_writes_is_not_taken() {
+    let contents = Arc::<std::sync::Mutex<Contents>>::default();
+    let begun = br#"{"schema":1,"first-start":{"at":"2026-01-01T00:00:00Z","had-file":true}}"#;
+    let writes = [("automation", begun.to_vec()), ("whitelist/h1.lab", of_the_predecessor("on"))];
+    let writes = writes.map(|(path, data)| Write {
+        path: path.to_owned(),
+        expected: None,
+        data: Some(data),
+    });
+    contents.lock().unwrap().apply(writes.into(), 0).unwrap();
+    let store = Box::new(Lent(Arc::clone(&contents)));
+    let refused = Ledger::load(store, Readiness::default()).await.err().unwrap();
+    assert!(matches!(&refused, LedgerError::Foreign { .. }), "{refused}");
+    assert!(refused.to_string().contains("whitelist/h1.lab"), "{refused}");
+}

@@ -21,6 +21,7 @@ mod first_start;
 mod lifecycle;
 mod manual;
 mod midway;
+mod migration;
 mod outage;
 mod peers;
 mod predecessor;

@@ -24,20 +24,20 @@ const WITHOUT_H1: [&str; 3] = ["h2.lab", "h3.lab", "h4.lab"];
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// What they share.
-struct Shared {
-    world: World,
-    zookeeper: ZooKeeper,
-    run: Arc<Run>,
+pub(super) struct Shared {
+    pub(super) world: World,
+    pub(super) zookeeper: ZooKeeper,
+    pub(super) run: Arc<Run>,
 }
 
 /// One of them.
-struct One {
-    remediator: Remediator,
-    whitelist: PathBuf,
+pub(super) struct One {
+    pub(super) remediator: Remediator,
+    pub(super) whitelist: PathBuf,
 }
 
 impl Shared {
-    async fn new(name: &str) -> Self {
+    pub(super) async fn new(name: &str) -> Self {
         let run = Run::start(name).unwrap();
         let zookeeper = ZooKeeper::start(&run).unwrap();
         Self { world: World::new().await, zookeeper, run }
@@ -70,7 +70,7 @@ impl Shared {
         file
     }
 
-    async fn start(&self, name: &str) -> One {
+    pub(super) async fn start(&self, name: &str) -> One {
         self.start_by(name, self.zookeeper.address()).await
     }
 
@@ -118,11 +118,11 @@ impl One {
         self.remediator.wait_for_metric("satellite_leader", f64::from(u8::from(leads))).await;
     }
 
-    fn file(&self) -> String {
+    pub(super) fn file(&self) -> String {
         fs::read_to_string(&self.whitelist).unwrap_or_default()
     }
 
-    async fn lists(&self, hosts: &[&str]) {
+    pub(super) async fn lists(&self, hosts: &[&str]) {
         let wanted: String = hosts.iter().flat_map(|host| [host, "\n"]).collect();
         eventually(async || {
             let found = self.file();

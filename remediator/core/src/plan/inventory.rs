@@ -101,6 +101,9 @@ impl<'a> Round<'a> {
     /// The first start. Gives every name of the file its document; without a
     /// file the leading master has to answer first, since a list made of nothing
     /// would stop all offers. Says whether the store is begun.
+    ///
+    /// What the predecessor has left in the store is continued, and goes before the file,
+    /// which it had made of that.
     fn begin_store(&mut self, has_leader: bool) -> bool {
         let found: &'a FoundFile = match &self.facts.found_file {
             Ok(found) => found,
@@ -111,14 +114,16 @@ impl<'a> Round<'a> {
         };
         let names: &[HostName] = match found {
             FoundFile::Lists(names) => names,
-            FoundFile::Missing if has_leader => &[],
+            FoundFile::Missing if has_leader || self.continues() => &[],
             FoundFile::Missing => return false,
         };
-        for host in names {
+        self.continue_what_was_kept(names);
+        let unknown = names.iter().filter(|host| !self.inherited.contains_key(*host));
+        for host in unknown {
             let record = self.record(What::Enrolled, "listed in the whitelist that was found");
             self.change(host, |_| {}, Some(record));
         }
-        let had_file = !names.is_empty();
+        let had_file = !names.is_empty() || self.continues();
         self.automation.first_start =
             Some(FirstStart { at: self.now.wall, had_file, adopt_until: None });
         true

@@ -5,7 +5,8 @@
 //! round, or being told twice, changes nothing.
 //!
 //! The steps of [`plan`] are the modules, in this order: [`rest`] (whether there
-//! is to be any deciding), [`inventory`] (who is there), [`retiring`] (who is no
+//! is to be any deciding), [`inventory`] (who is there; at the
+//! first start also [`inheriting`], what the predecessor has left), [`retiring`] (who is no
 //! more), [`stock`] (how many there are, and who is not simply on), [`sightings`]
 //! (which alerts are whose), [`absence`] (what is believed to be gone), [`holds`] and
 //! [`storm`] (what stops everything), [`returning`] (who comes back, on whose
@@ -18,6 +19,7 @@
 mod absence;
 mod evidence;
 mod holds;
+mod inheriting;
 mod inventory;
 mod leaving;
 mod rest;
@@ -43,6 +45,7 @@ use crate::{
     facts::Facts,
     host::HostName,
     policy::Policy,
+    predecessor::Inherited,
     time::Now,
 };
 use absence::AlertKey;
@@ -61,6 +64,8 @@ pub struct State<'a> {
     pub hosts: &'a BTreeMap<HostName, HostDocument>,
     /// Automation's own document.
     pub automation: &'a Automation,
+    /// What the predecessor has left in the store, by host: nothing once the store is begun.
+    pub inherited: &'a BTreeMap<HostName, Inherited>,
 }
 
 /// What this process knows from having watched.
@@ -316,7 +321,10 @@ pub enum Block {
         floor: usize,
     },
     /// It was there before this store.
-    #[error("it was not in the whitelist when Satellite began: `satctl on` lists it")]
+    #[error(
+        "it was not in the whitelist when Satellite began, or in what was imported: `satctl on` \
+         lists it"
+    )]
     Imported,
     /// It is new, and new hosts start off.
     #[error("new hosts wait for a person here (whitelist.new_hosts): `satctl on` lists it")]
@@ -461,6 +469,7 @@ struct Round<'a> {
     policy: &'a Policy,
     now: Now,
     hosts: &'a BTreeMap<HostName, HostDocument>,
+    inherited: &'a BTreeMap<HostName, Inherited>,
     changes: BTreeMap<HostName, Change>,
     former_automation: &'a Automation,
     automation: Automation,
@@ -504,6 +513,7 @@ impl<'a> Round<'a> {
             policy,
             now,
             hosts: state.hosts,
+            inherited: state.inherited,
             changes: BTreeMap::new(),
             former_automation: state.automation,
             automation: state.automation.clone(),

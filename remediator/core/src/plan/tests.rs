@@ -9,6 +9,7 @@ mod budget;
 mod evidence;
 mod first_start;
 mod holds;
+mod inheriting;
 mod inventory;
 mod leaving;
 mod manual;

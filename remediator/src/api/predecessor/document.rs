@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use satellite_core::{
-    Cause, HostDocument, HostName, Verdict, document::ManualEvent, explain::explain_cause,
+    HostDocument, HostName, Verdict,
+    document::ManualEvent,
+    predecessor::{ManagedEvent, managed_events},
 };
 use serde::Serialize;
 
@@ -16,7 +18,7 @@ use serde::Serialize;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Listed {
     state: Verdict,
-    managed_events: BTreeMap<String, ManagedEvent>,
+    managed_events: BTreeMap<String, Told>,
     manual_events: BTreeMap<String, ManualEvent>,
     /// What automation says: never null here, since every host has a default.
     managed_flag: Verdict,
@@ -26,46 +28,22 @@ pub(super) struct Listed {
 
 /// Why automation holds a host off. Where nothing does there is none.
 #[derive(Serialize)]
-struct ManagedEvent {
+struct Told {
     host: HostName,
-    service: String,
-    state: &'static str,
-    /// Seconds since 1970.
-    time: f64,
-    description: String,
+    #[serde(flatten)]
+    event: ManagedEvent,
 }
 
 impl Listed {
     pub(super) fn of(host: &HostName, document: &HostDocument) -> Self {
-        let managed = document.causes.iter().map(|cause| {
-            let event = ManagedEvent::of(host, cause);
-            (event.service.clone(), event)
-        });
+        let managed = managed_events(&document.causes).into_iter();
+        let managed = managed.map(|(service, event)| (service, Told { host: host.clone(), event }));
         Self {
             state: document.verdict(),
             managed_events: managed.collect(),
             manual_events: document.manual_events.clone(),
             managed_flag: document.automatic_verdict(),
             manual_flag: document.ruling_event().map(|(_, event)| event.state),
-        }
-    }
-}
-
-impl ManagedEvent {
-    fn of(host: &HostName, cause: &Cause) -> Self {
-        let (service, since) = match cause {
-            // A host has one cause of each rule and alert name.
-            Cause::Alert { rule, since, evidence } => {
-                (format!("{rule}/{}", evidence.alertname), since)
-            }
-            Cause::Imported { since } => ("imported".to_owned(), since),
-        };
-        Self {
-            host: host.clone(),
-            service,
-            state: "critical",
-            time: since.as_duration().as_secs_f64(),
-            description: explain_cause(cause),
         }
     }
 }

@@ -173,12 +173,12 @@ impl Shared {
         if !self.revisions.is_of_same_store(glance) {
             return Err(StoreError::Remade { place: place() });
         }
-        let found = glance.revision.documents;
-        match glance.counted {
-            Some(counted) if counted != found => {
+        match self.revisions.miscount(glance) {
+            Some(counted) => {
+                let found = glance.revision.documents;
                 Err(StoreError::Miscounted { place: place(), node: node(), counted, found })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -4,7 +4,13 @@
 //! documents there are then. So a document that somebody else deletes is missed: without
 //! that its host would look as if it had been forgotten, and leave every master's file.
 
-use std::{collections::BTreeMap, sync::Mutex as SyncMutex};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex as SyncMutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use zookeeper_client::{Client, Error, MultiReadResult, Stat};
 
@@ -45,7 +51,10 @@ pub(super) struct Glance {
     pub(super) revision: Revision,
     /// How many there should be; `None`: nobody has counted them yet, or a person wants them
     /// counted anew.
-    pub(super) counted: Option<usize>,
+    counted: Option<usize>,
+    /// Whether automation's document is there. Without it a store is to be begun, from
+    /// whatever there is.
+    is_begun: bool,
     /// The transaction that made or deleted a host's document last.
     pub(super) gone_at: u64,
     /// The transaction that made the node of revisions: another one's is another store.
@@ -75,6 +84,7 @@ pub(super) async fn glance(client: &Client) -> Result<Glance, Error> {
         revision: Revision { number: revision_of(&node), version: node.version, documents },
         counted: std::str::from_utf8(&data).ok().and_then(|it| it.parse().ok()),
         gone_at: u64::try_from(hosts.pzxid).unwrap_or(0),
+        is_begun: automation.is_some(),
         born: node.czxid,
     })
 }
@@ -84,6 +94,8 @@ pub(super) async fn glance(client: &Client) -> Result<Glance, Error> {
 pub(super) struct Revisions {
     told: SyncMutex<BTreeMap<u64, Revision>>,
     born: SyncMutex<Option<i64>>,
+    /// Whether the store was ever seen to be begun.
+    was_begun: AtomicBool,
 }
 
 impl Revisions {
@@ -105,5 +117,14 @@ impl Revisions {
     pub(super) fn is_of_same_store(&self, glance: &Glance) -> bool {
         let mut born = self.born.lock().expect("no holder of this lock panics");
         *born.get_or_insert(glance.born) == glance.born
+    }
+
+    /// How many documents there should be, where there are more or fewer.
+    pub(super) fn miscount(&self, glance: &Glance) -> Option<usize> {
+        if glance.is_begun {
+            self.was_begun.store(true, Ordering::Relaxed);
+        }
+        let is_begun = self.was_begun.load(Ordering::Relaxed);
+        glance.counted.filter(|counted| is_begun && *counted != glance.revision.documents)
     }
 }

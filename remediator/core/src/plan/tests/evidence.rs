@@ -199,7 +199,11 @@ fn i15_a_complaint_counts_by_its_label_or_by_a_rule_of_the_policy() {
             firing: false,
             value: "1".into(),
         });
-        let state = State { hosts: &world.hosts, automation: &world.automation };
+        let state = State {
+            hosts: &world.hosts,
+            automation: &world.automation,
+            inherited: &world.inherited,
+        };
         let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
         assert!(plan.changes.is_empty(), "{:?}", plan.changes);
     }
@@ -247,7 +251,8 @@ fn a_rule_that_was_evaluated_while_the_scrape_was_under_way_has_not_seen_it() {
     // It began six seconds ago, took five, and what it brought looks well.
     prometheus.up.insert("h1".into(), Scrapes::one(true, ago(6)));
     prometheus.rules.iter_mut().for_each(|rule| rule.evaluated_at = Some(ago(3)));
-    let state = State { hosts: &world.hosts, automation: &world.automation };
+    let state =
+        State { hosts: &world.hosts, automation: &world.automation, inherited: &world.inherited };
     let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
     assert!(plan.changes.is_empty(), "{:?}", plan.changes);
     world.prometheus[0].scrapes = true;
@@ -419,7 +424,8 @@ fn i15_a_rule_that_has_stalled_says_nothing_of_now() {
     prometheus.now = at(world.now + 60);
     prometheus.up.insert("h1".into(), Scrapes::one(true, at(world.now + 55)));
     prometheus.rules.iter_mut().for_each(|rule| rule.evaluated_at = Some(at(world.now)));
-    let state = State { hosts: &world.hosts, automation: &world.automation };
+    let state =
+        State { hosts: &world.hosts, automation: &world.automation, inherited: &world.inherited };
     let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
     let blind = plan.blind.iter().find(|it| it.source == "prometheus/p1").unwrap();
     assert!(blind.reason.contains("has not evaluated"), "{}", blind.reason);

@@ -15,7 +15,8 @@ fn rewritten(change: impl FnOnce(&mut Vec<Agent>)) -> Option<Vec<AgentRecord>> {
     let world = World::of_hosts(2);
     let mut facts = world.facts();
     change(&mut facts.mesos.as_mut().unwrap().registered);
-    let state = State { hosts: &world.hosts, automation: &world.automation };
+    let state =
+        State { hosts: &world.hosts, automation: &world.automation, inherited: &world.inherited };
     let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
     assert!(plan.changes.keys().all(|host| host.as_str() == "h1"));
     plan.changes.into_values().next().map(|change| change.document.agents)
@@ -63,7 +64,11 @@ fn two_agents_of_one_host_are_both_remembered_and_one_that_leaves_is_not() {
     };
     let round = |world: &mut World| {
         world.let_time_pass(ROUND);
-        let state = State { hosts: &world.hosts, automation: &world.automation };
+        let state = State {
+            hosts: &world.hosts,
+            automation: &world.automation,
+            inherited: &world.inherited,
+        };
         let facts = facts_of_two(world);
         let plan = plan(&facts, state, &world.policy, &world.memory, world.clock());
         let changed = plan.changes.len();

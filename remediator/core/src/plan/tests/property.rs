@@ -396,7 +396,8 @@ impl Checked {
         let mut memory = world.memory.clone();
         let mut was_quiet = false;
         for again in 0..4 {
-            let state = State { hosts: &hosts, automation: &automation };
+            let state =
+                State { hosts: &hosts, automation: &automation, inherited: &BTreeMap::new() };
             let plan = plan::plan(facts, state, &world.policy, &memory, world.clock());
             let quiet = plan.changes.is_empty() && plan.automation.is_none();
             assert!(again < 2 || quiet, "i37: it does not settle: {:#?}", plan.changes);

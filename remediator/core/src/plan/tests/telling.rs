@@ -296,9 +296,9 @@ fn a_host_that_was_out_before_the_first_start() {
     world.pass(60);
     assert_snapshot!(world.explain("h1"), @r"
     h1 is off since 2027-01-15T09:00:15Z (45s); its agent is registered.
-      - it was not in the whitelist that was found 2027-01-15T09:00:15Z
+      - it was not in the whitelist that was found or imported 2027-01-15T09:00:15Z
     Before it returns:
-      - it was not in the whitelist when Satellite began: `satctl on` lists it
+      - it was not in the whitelist when Satellite began, or in what was imported: `satctl on` lists it
     Looked at in every round.
     ");
 }

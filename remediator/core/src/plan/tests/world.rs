@@ -19,6 +19,7 @@ use crate::{
     manual, plan,
     plan::Block,
     policy::{Action, MaxOff, MinHosts, NewHosts, RelapsePolicy, Rule, StormPolicy},
+    predecessor::Inherited,
     time::later,
 };
 
@@ -45,6 +46,8 @@ pub(super) struct World {
     pub(super) file: Answer<FoundFile>,
     pub(super) hosts: BTreeMap<HostName, HostDocument>,
     pub(super) automation: Automation,
+    /// What the predecessor has left in the store.
+    pub(super) inherited: BTreeMap<HostName, Inherited>,
     pub(super) memory: Memory,
     /// When the remediator's process began.
     pub(super) started: Seconds,
@@ -79,6 +82,7 @@ impl World {
             file: Ok(FoundFile::Missing),
             hosts: BTreeMap::new(),
             automation: Automation::default(),
+            inherited: BTreeMap::new(),
             memory: Memory::default(),
             started: 0,
             clock_error: 0,
@@ -193,6 +197,7 @@ impl World {
         for (host, change) in &plan.changes {
             let stored = HostDocument::decode(&change.document.encode()).unwrap();
             assert_eq!(stored, change.document, "a document survives being stored");
+            self.inherited.remove(host);
             self.hosts.insert(host.clone(), stored);
             let records = change.records.iter().map(|record| (host.clone(), record.clone()));
             self.journal.extend(records);
@@ -210,7 +215,8 @@ impl World {
 
     /// What a round would decide now.
     pub(super) fn plan_now(&self) -> Plan {
-        let state = State { hosts: &self.hosts, automation: &self.automation };
+        let state =
+            State { hosts: &self.hosts, automation: &self.automation, inherited: &self.inherited };
         plan(&self.facts(), state, &self.policy, &self.memory, self.clock())
     }
 
