@@ -379,7 +379,7 @@ async fn a_document_that_a_stranger_deletes_is_missed_needs_zookeeper() {
     let (run, zookeeper) = start("store-missed");
     let first = leading(zookeeper.address()).await;
     let second = following(zookeeper.address()).await;
-    let hosts = ["whitelist/h1", "whitelist/h2", "whitelist/h3"];
+    let hosts = ["automation", "whitelist/h1", "whitelist/h2"];
     let writes = hosts.map(|host| put(host, None, "1")).to_vec();
     let seen = contract::write(&first, writes, Writer::Automation).await.unwrap();
     for store in [&first, &second] {
