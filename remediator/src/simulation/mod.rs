@@ -8,20 +8,29 @@
 //! any step that it takes. After each step the oracle looks for what must never
 //! be seen; in the end all must be well again.
 //!
+//! Several remediators may live there, each on a machine of its own, and share a store
+//! whose lead is part of each transaction ([`ensemble`], [`fenced`]). The one that leads
+//! is stopped at every point at which it can wait, and goes on when its decision has become
+//! wrong ([`sigstop`]).
+//!
 //!     cargo test -p satellite-remediator --lib simulation
 //!     SATELLITE_SEEDS=100000 cargo test -p satellite-remediator --lib simulation
 //!     SATELLITE_SEED=42 cargo test -p satellite-remediator --lib simulation
 //!
 //! The last prints all that happens in the run of one seed. What it deliberately
-//! does not do: HTTP to the peers and their JSON, redb, the operating system's own
-//! files. Those have tests against real ones.
+//! does not do: HTTP to the peers and their JSON, redb, ZooKeeper's protocol, the
+//! operating system's own files. Those have tests against real ones.
 
 mod chaos;
 mod disk;
+mod ensemble;
+mod fenced;
 mod life;
 mod oracle;
 mod peers;
 mod people;
+mod process;
+mod sigstop;
 mod store;
 mod world;
 
