@@ -64,6 +64,12 @@ impl Documents {
         self.automation.first_start.is_some()
     }
 
+    /// Whether they are those of one revision. A document may be heard of before what was
+    /// written with it or before it, and of a part of that no list may follow.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.known.values().all(|known| known.revision <= self.revision)
+    }
+
     /// Whether this process has written the host's document after that revision.
     pub(crate) fn was_written_after(&self, revision: u64, host: &HostName) -> bool {
         self.written_in.get(host).is_some_and(|&written| written > revision)
