@@ -208,7 +208,6 @@ impl Reconciler {
         token: &CancellationToken,
     ) -> Option<()> {
         // It may have been heard of while the last round went on, or the rest after it.
-        self.record_belated().await;
         while *standing.borrow_and_update() != Standing::Leads {
             tokio::select! {
                 biased;

@@ -17,6 +17,7 @@ use satellite_core::policy::{MaxOff, MinHosts, Share};
 use super::{
     peers::{Key, Source},
     people,
+    process::Condition,
     world::{Agent, Area, Event, Fate, Host, MINUTE, Millis, Request, SECOND, WHITELIST, World},
 };
 
@@ -37,6 +38,8 @@ pub(super) enum Ailment {
     Silence(usize),
     Disk(usize, Area),
     Hang(usize, Area),
+    Stopped(usize),
+    CutOff(usize),
 }
 
 /// What may happen in a run.
@@ -66,6 +69,9 @@ enum Kind {
     HandEdit,
     Silence,
     TasksLost,
+    StopProcess,
+    CutOff,
+    Depose,
 }
 
 use Kind::{
@@ -102,10 +108,16 @@ const WEIGHTS: [(Kind, usize); 24] = [
     (Kind::TasksLost, 1),
 ];
 
+/// And where several share a store.
+const WEIGHTS_OF_SEVERAL: [(Kind, usize); 3] =
+    [(Kind::StopProcess, 10), (Kind::CutOff, 5), (Kind::Depose, 2)];
+
 /// For how long things go wrong.
 const TROUBLED: RangeInclusive<Millis> = 15 * MINUTE..=45 * MINUTE;
 /// A process that is to die does so within so many steps.
 const MAX_STEPS_LEFT: u32 = 60;
+/// A process that is to be stopped is so when its tasks have come to wait so often.
+const MAX_WAITS_LEFT: u64 = 60;
 
 /// The troubles of a run, as they are now.
 pub(super) struct Chaos {
@@ -144,14 +156,21 @@ impl Chaos {
     /// Draws the troubles of a run, and a configuration to have them with.
     pub(super) fn draw(dice: &mut Rng, config: &mut Config) -> Self {
         draw_config(dice, config);
-        let mut kinds = Vec::new();
-        for (kind, weight) in WEIGHTS {
-            // Without sickness nothing would be at stake.
-            if kind == Sickness || dice.bool() {
-                kinds.extend(std::iter::repeat_n(kind, weight));
-            }
-        }
+        let kinds = draw_kinds(dice, &WEIGHTS);
         Self { kinds, until: dice.u64(TROUBLED), ..Self::none() }
+    }
+
+    /// The same for several that share a store. Their clocks go right: what each of them has
+    /// of the time has its seeds where it is alone.
+    pub(super) fn draw_for_several(dice: &mut Rng, config: &mut Config) -> Self {
+        let mut chaos = Self::draw(dice, config);
+        config.policy.dry_run = false;
+        chaos.kinds.retain(|kind| *kind != ClockJump);
+        chaos.kinds.extend(draw_kinds(dice, &WEIGHTS_OF_SEVERAL));
+        if dice.bool() {
+            chaos.lateness = 1..=2 * SECOND;
+        }
+        chaos
     }
 
     /// No trouble.
@@ -204,6 +223,12 @@ impl Chaos {
         self.sent += 1;
         self.sent
     }
+}
+
+fn draw_kinds(dice: &mut Rng, weights: &[(Kind, usize)]) -> Vec<Kind> {
+    // Without sickness nothing would be at stake.
+    let drawn = weights.iter().filter(|(kind, _)| *kind == Sickness || dice.bool());
+    drawn.flat_map(|(kind, weight)| std::iter::repeat_n(*kind, *weight)).collect()
 }
 
 fn draw_config(dice: &mut Rng, config: &mut Config) {
@@ -329,6 +354,9 @@ fn one(world: &mut World, kind: Kind) {
         HandEdit => people::edit_file(world, who),
         Kind::Silence => ail(world, Ailment::Silence(host), 10 * MINUTE),
         Kind::TasksLost => ail(world, Ailment::TasksLost, 5 * MINUTE),
+        Kind::StopProcess => ail(world, Ailment::Stopped(who), 2 * MINUTE),
+        Kind::CutOff => ail(world, Ailment::CutOff(who), MINUTE),
+        Kind::Depose => world.ensemble().depose(),
     }
 }
 
@@ -357,6 +385,14 @@ fn ail(world: &mut World, ailment: Ailment, longest: Millis) {
         Ailment::Silence(host) => drop(world.chaos.silenced.insert(host)),
         Ailment::Disk(who, area) => drop(world.chaos.failing.insert((who, area))),
         Ailment::Hang(who, area) => drop(world.chaos.hanging.insert((who, area))),
+        Ailment::Stopped(who) => {
+            let waits = world.dice.u64(1..=MAX_WAITS_LEFT);
+            // Nobody stops one that starts, or is told to end.
+            if world.instances[who].front.is_some() {
+                world.instances[who].process.stop_after(waits);
+            }
+        }
+        Ailment::CutOff(who) => world.ensemble().cut_off(who, true),
     }
     let until = world.dice.u64(SECOND..=longest);
     world.after(until, Event::Heal(ailment));
@@ -392,6 +428,12 @@ pub(super) fn heal(world: &mut World, ailment: Ailment) {
         Ailment::Silence(host) => drop(world.chaos.silenced.remove(&host)),
         Ailment::Disk(who, area) => drop(world.chaos.failing.remove(&(who, area))),
         Ailment::Hang(who, area) => drop(world.chaos.hanging.remove(&(who, area))),
+        Ailment::Stopped(who) => {
+            let process = &world.instances[who].process;
+            world.oracle.counts.stops += u64::from(process.is(Condition::Stopped));
+            process.go_on();
+        }
+        Ailment::CutOff(who) => world.ensemble().cut_off(who, false),
     }
 }
 
@@ -470,6 +512,10 @@ fn calm(world: &mut World) {
     world.chaos.hanging.clear();
     // What was written by a clock that was ahead must not lie in the future.
     for who in 0..world.instances.len() {
+        if world.ensemble.is_some() {
+            heal(world, Ailment::Stopped(who));
+            heal(world, Ailment::CutOff(who));
+        }
         let error = world.oracle.latest_clock_error(world.instances[who].clock_error);
         set_clock(world, who, error);
     }

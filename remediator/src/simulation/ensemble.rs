@@ -10,11 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
 use super::{
+    oracle::View,
     process::{Condition, Process},
     world::{Event, Millis, SECOND, STORE, World},
 };
-use crate::store::{Contents, News, StoreError, Write};
+use crate::store::{News, StoreError, Stored, Write};
 
+/// The one document that is looked for without being listed.
+const AUTOMATION: &str = "automation";
 /// After so long without a sign of a client its session is over.
 pub(super) const SESSION_TIMEOUT: Millis = 10 * SECOND;
 /// How often a client gives a sign, and it is looked whose are missing.
@@ -29,8 +32,8 @@ pub(super) struct Ensemble {
     numbered: u64,
     /// Those who cannot reach it.
     cut_off: BTreeSet<usize>,
-    /// Told of all that a session may hear of.
-    changes: watch::Sender<()>,
+    /// Told of all that a session may hear of, in the order in which they came.
+    changes: Vec<watch::Sender<()>>,
 }
 
 struct Session {
@@ -59,6 +62,17 @@ pub(super) enum Outlook {
     },
 }
 
+/// What is written together, and on what.
+pub(super) struct Transaction {
+    pub(super) writes: Vec<Write>,
+    /// The node that must be there.
+    pub(super) fence: Option<u64>,
+    /// The revision on which it was decided.
+    pub(super) seen: u64,
+    /// What its writer knew.
+    pub(super) view: View,
+}
+
 /// Why a request was not answered.
 pub(super) enum Lost {
     OnItsWay,
@@ -66,8 +80,16 @@ pub(super) enum Lost {
 }
 
 impl Ensemble {
-    pub(super) fn changes(&self) -> watch::Receiver<()> {
-        self.changes.subscribe()
+    /// A channel for each: who of several at one channel is told first is left to chance.
+    pub(super) fn changes(&mut self) -> watch::Receiver<()> {
+        self.changes.retain(|it| !it.is_closed());
+        let (tell, changes) = watch::channel(());
+        self.changes.push(tell);
+        changes
+    }
+
+    fn tell_change(&self) {
+        self.changes.iter().for_each(|it| it.send_replace(()));
     }
 
     fn number(&mut self) -> u64 {
@@ -85,14 +107,30 @@ impl Ensemble {
         self.lead().map(|(session, _)| self.sessions[&session].who)
     }
 
+    /// Cuts a remediator off from it, or lets it come back.
+    pub(super) fn cut_off(&mut self, who: usize, is_cut_off: bool) {
+        match is_cut_off {
+            true => self.cut_off.insert(who),
+            false => self.cut_off.remove(&who),
+        };
+        self.tell_change();
+    }
+
     pub(super) fn is_cut_off(&self, who: usize) -> bool {
         self.cut_off.contains(&who)
+    }
+
+    /// Whether a remediator can use it.
+    pub(super) fn serves(&self, who: usize) -> bool {
+        let has_session =
+            self.sessions.values().any(|it| it.who == who && it.process.is(Condition::Running));
+        has_session && !self.is_cut_off(who)
     }
 
     /// Deletes the node by which somebody leads, as a person can.
     pub(super) fn depose(&mut self) {
         self.latches.pop_first();
-        self.changes.send_replace(());
+        self.tell_change();
     }
 
     /// Stands for election, once.
@@ -100,20 +138,20 @@ impl Ensemble {
         if self.sessions.contains_key(&session) && !self.latches.values().any(|it| *it == session) {
             let latch = self.number();
             self.latches.insert(latch, session);
-            self.changes.send_replace(());
+            self.tell_change();
         }
     }
 
     /// Lets go of the lead.
     fn step_down(&mut self, session: u64) {
         self.latches.retain(|_, it| *it != session);
-        self.changes.send_replace(());
+        self.tell_change();
     }
 
     /// Has whoever leads look at the facts.
     fn wake(&mut self) {
         self.sessions.values_mut().for_each(|it| it.is_woken = true);
-        self.changes.send_replace(());
+        self.tell_change();
     }
 
     fn tell_written(&mut self, writes: &[Write]) {
@@ -121,7 +159,7 @@ impl Ensemble {
         for session in self.sessions.values_mut() {
             session.unheard.extend(paths.clone().cloned());
         }
-        self.changes.send_replace(());
+        self.tell_change();
     }
 
     fn expire(&mut self, session: u64) {
@@ -215,8 +253,22 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn read_all(&mut self, session: u64) -> Result<Contents, Lost> {
-        self.receive(session).map(|_| self.store.clone())
+    /// The revision, and which documents there are.
+    pub(super) fn list(&mut self, session: u64) -> Result<(u64, BTreeSet<String>), Lost> {
+        self.receive(session)?;
+        Ok((self.store.revision, self.store.documents.keys().cloned().collect()))
+    }
+
+    /// These documents as they are now; those that are there.
+    pub(super) fn read(
+        &mut self,
+        session: u64,
+        mut paths: BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Stored>, Lost> {
+        self.receive(session)?;
+        paths.insert(AUTOMATION.to_owned());
+        let found = self.store.documents.iter().filter(|(path, _)| paths.contains(*path));
+        Ok(found.map(|(path, stored)| (path.clone(), stored.clone())).collect())
     }
 
     /// These documents as they are now, which is no earlier than at `revision`.
@@ -229,13 +281,12 @@ impl World {
     }
 
     /// One transaction: all is written or nothing, and nothing where the node `fence` is not
-    /// there at this moment.
+    /// there at this moment. What was decided is judged by what its writer knew when it sent
+    /// this.
     pub(super) fn commit(
         &mut self,
         session: u64,
-        writes: &[Write],
-        fence: Option<u64>,
-        seen: u64,
+        Transaction { writes, fence, seen, view }: Transaction,
     ) -> Result<Result<u64, StoreError>, Lost> {
         let who = match self.receive(session) {
             // By then its client may have another session, in which it says so.
@@ -249,12 +300,14 @@ impl World {
             self.note(format_args!("{who} does not lead any more"));
             return Ok(Err(StoreError::NotLeading));
         }
-        let outcome = self.store.apply(writes.to_vec(), seen);
+        let outcome = self.store.apply(writes.clone(), seen);
         if outcome.is_ok() {
             if self.is_judged {
-                self.check_commit(who, writes);
+                let known_since = self.oracle.look_back(who, view);
+                self.check_commit(who, &writes);
+                self.oracle.look_back(who, known_since);
             }
-            self.ensemble().tell_written(writes);
+            self.ensemble().tell_written(&writes);
         }
         Ok(outcome)
     }

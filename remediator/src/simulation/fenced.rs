@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    ensemble::{Lost, Outlook, unavailable},
+    ensemble::{Lost, Outlook, Transaction, unavailable},
     world::{Area, Fate, Millis, SECOND, STORE, Shared, World},
 };
 use crate::store::{Contents, News, Standing, Store, StoreError, Write, Writer};
@@ -45,7 +45,10 @@ pub(super) struct FencedStore {
 struct Link {
     world: Shared,
     session: SyncMutex<Option<Session>>,
-    standing: watch::Sender<Standing>,
+    standing: SyncMutex<Standing>,
+    /// Who is told how this process stands, each by a channel of its own: who of several at
+    /// one channel is told first is left to chance.
+    listeners: SyncMutex<Vec<watch::Sender<Standing>>>,
 }
 
 /// A session, as its client has it.
@@ -61,8 +64,9 @@ struct Session {
 impl FencedStore {
     /// Begins to connect.
     pub(super) fn open(world: Shared) -> Self {
-        let standing = watch::Sender::new(Standing::Away("no server has answered yet".into()));
-        let link = Arc::new(Link { world, session: SyncMutex::default(), standing });
+        let standing = SyncMutex::new(Standing::Away("no server has answered yet".into()));
+        let (session, listeners) = (SyncMutex::default(), SyncMutex::default());
+        let link = Arc::new(Link { world, session, standing, listeners });
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = tokio::spawn(Arc::clone(&link).keep(tell)).abort_handle();
         Self { link, news: Mutex::new(news), keeper }
@@ -86,7 +90,7 @@ impl Link {
 
     /// The session, if it can be used at this moment.
     fn usable(&self, operation: &'static str) -> Result<Session, StoreError> {
-        if let Standing::Away(reason) = &*self.standing.borrow() {
+        if let Standing::Away(reason) = self.standing() {
             return Err(unavailable(operation, reason));
         }
         self.session().ok_or_else(|| unavailable(operation, "the session has ended"))
@@ -190,16 +194,26 @@ impl Link {
         session.latch = latch;
     }
 
+    fn standing(&self) -> Standing {
+        self.standing.lock().expect("no holder of this lock panics").clone()
+    }
+
     fn stand(&self, standing: &Standing) {
-        let is_news = self.standing.send_if_modified(|former| {
-            let is_news = former != standing;
-            former.clone_from(standing);
-            is_news
-        });
-        if is_news {
-            let who = self.world.who;
-            self.world.with(|world| world.note(format_args!("{who}: {standing:?}")));
+        if self.standing() == *standing {
+            return;
         }
+        self.standing.lock().expect("no holder of this lock panics").clone_from(standing);
+        let listeners = self.listeners.lock().expect("no holder of this lock panics");
+        listeners.iter().for_each(|it| drop(it.send_replace(standing.clone())));
+        self.world.with(|world| world.note(format_args!("{}: {standing:?}", self.world.who)));
+    }
+
+    fn listen(&self) -> watch::Receiver<Standing> {
+        let (tell, standing) = watch::channel(self.standing());
+        let mut listeners = self.listeners.lock().expect("no holder of this lock panics");
+        listeners.retain(|it| !it.is_closed());
+        listeners.push(tell);
+        standing
     }
 
     async fn write(
@@ -221,7 +235,9 @@ impl Link {
             Fate::Fails if !in_doubt => return Err(unavailable("write to", "it stumbles")),
             _ => {}
         }
-        let commit = move |world: &mut World| world.commit(number, &writes, fence, seen);
+        let view = self.world.with(|world| world.oracle.view(self.world.who));
+        let transaction = Transaction { writes, fence, seen, view };
+        let commit = move |world: &mut World| world.commit(number, transaction);
         let outcome = self.ask("write to", commit).await;
         match fate {
             Fate::Succeeds => outcome?,
@@ -233,7 +249,13 @@ impl Link {
     async fn load(&self) -> Result<Contents, StoreError> {
         let Session { number, .. } = self.usable("read")?;
         match self.world.face(Area::Store, "load", &STORE).await {
-            Fate::Succeeds => self.ask("read", move |world| world.read_all(number)).await,
+            Fate::Succeeds => {
+                // What is written meanwhile may be among it or not.
+                let list = self.ask("read", move |world| world.list(number)).await;
+                let (revision, paths) = list?;
+                let documents = self.ask("read", move |world| world.read(number, paths)).await?;
+                Ok(Contents { revision, documents })
+            }
             Fate::Fails => Err(unavailable("read", "it stumbles")),
             Fate::DiesBefore | Fate::DiesAfter => self.world.die().await,
         }
@@ -292,7 +314,7 @@ impl Store for FencedStore {
     }
 
     fn standing(&self) -> watch::Receiver<Standing> {
-        self.link.standing.subscribe()
+        self.link.listen()
     }
 }
 

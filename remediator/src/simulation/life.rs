@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     disk::SimulatedDisk,
+    ensemble::Ensemble,
     fenced::FencedStore,
     oracle::Counts,
     peers::Peers,
@@ -138,6 +139,8 @@ async fn live(world: &Shared) -> End {
     if matches!(end, End::Death) {
         return end;
     }
+    world.with(|it| it.instances[world.who].front = None);
+    world.process.go_on();
     token.cancel();
     let ended = async { while tasks.join_next().await.is_some() {} };
     tokio::select! {
@@ -259,7 +262,11 @@ async fn what_is_wrong(world: &Shared) -> Option<String> {
             return Some(format!("I37: a source is blind for {who}: {blind}"));
         }
     }
-    let blocked = blocked(&world.with(|world| world.instances[0].front.clone())?.router).await;
+    let Some(leader) = world.with(|world| world.leader()) else {
+        return Some("I37: nobody leads".into());
+    };
+    let front = world.with(|world| world.instances[leader].front.clone())?;
+    let blocked = blocked(&front.router).await;
     world.with(|world| {
         let unsettled = world.unsettled(&blocked).map(|it| format!("I37: {it}"));
         let unrecorded =
@@ -281,6 +288,11 @@ async fn blocked(router: &Router) -> BTreeMap<HostName, Vec<String>> {
 }
 
 impl World {
+    /// Whose the decisions are.
+    fn leader(&self) -> Option<usize> {
+        self.ensemble.as_ref().map_or(Some(0), Ensemble::leader)
+    }
+
     /// For how long nobody lives: a service manager starts it again at once, a
     /// machine takes minutes, a person longer than alerts live.
     fn while_dead(&mut self) -> Millis {

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use super::{
     people::Command,
-    world::{Agent, MINUTE, Millis, SECOND, WHITELIST, World, instant},
+    world::{Agent, Event, MINUTE, Millis, SECOND, WHITELIST, World, instant},
 };
 use crate::store::Write;
 
@@ -41,6 +41,8 @@ const MIN_OFF: Millis = 5 * MINUTE - SECOND;
 const CLEAR_FOR: Millis = 2 * MINUTE - SECOND;
 /// The longest that an exporter's silence can matter for who fell sick when.
 const SILENCE_MATTERS: Millis = 15 * MINUTE;
+/// After so long nothing that was sent is on its way any more.
+const LATEST: Millis = 30 * SECOND;
 /// Lists of so many revisions back may still be on their way to the file.
 const KEPT_LISTS: usize = 8;
 
@@ -75,8 +77,8 @@ pub(super) struct Oracle {
 }
 
 /// What the oracle has seen of one remediator.
-#[derive(Default)]
-struct View {
+#[derive(Clone, Default)]
+pub(super) struct View {
     /// Since when it has watched what it is told.
     born: Millis,
     /// What its clock showed then.
@@ -105,6 +107,8 @@ struct View {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Counts {
     pub(super) lives: u64,
+    pub(super) leads: u64,
+    pub(super) stops: u64,
     pub(super) commits: u64,
     pub(super) offs: u64,
     pub(super) give_backs: u64,
@@ -116,6 +120,8 @@ pub(super) struct Counts {
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.lives += other.lives;
+        self.leads += other.leads;
+        self.stops += other.stops;
         self.commits += other.commits;
         self.offs += other.offs;
         self.give_backs += other.give_backs;
@@ -126,6 +132,7 @@ impl std::ops::AddAssign for Counts {
 }
 
 /// An alert as a remediator was shown it.
+#[derive(Clone)]
 struct Shown {
     /// `None`: it is the whole cluster's.
     host: Option<HostName>,
@@ -149,11 +156,14 @@ impl Oracle {
         // Whom nobody has answered, nobody will.
         let unanswered = self.commands.iter().filter(|(_, (at, _))| *at == who);
         let unanswered: Vec<u64> = unanswered.map(|(token, _)| *token).collect();
-        for token in unanswered {
-            self.commands.remove(&token);
-            self.sent_at.remove(&token);
-            self.carried_out.remove(&token);
-        }
+        unanswered.into_iter().for_each(|token| self.forget(token));
+    }
+
+    /// Nothing more comes of a command.
+    pub(super) fn forget(&mut self, token: u64) {
+        self.commands.remove(&token);
+        self.sent_at.remove(&token);
+        self.carried_out.remove(&token);
     }
 
     /// A remediator knows nothing of what was shown before.
@@ -167,6 +177,16 @@ impl Oracle {
         view.alerts.clear();
         view.shown_since.clear();
         view.held_since = held_since;
+    }
+
+    /// What a remediator knows now.
+    pub(super) fn view(&self, who: usize) -> View {
+        self.views[who].clone()
+    }
+
+    /// Goes back to what a remediator knew, or on to what it knows now; gives the other.
+    pub(super) fn look_back(&mut self, who: usize, view: View) -> View {
+        std::mem::replace(&mut self.views[who], view)
     }
 
     pub(super) fn clock_jumped(&mut self, who: usize, now: Millis, wall: Timestamp) {
@@ -222,6 +242,7 @@ impl World {
         self.note(format_args!("{who} knows that it leads"));
         let (now, wall) = (self.now, self.wall(who));
         self.oracle.begin_to_watch(who, now, wall);
+        self.oracle.counts.leads += 1;
     }
 
     pub(super) fn saw_agents(&mut self, who: usize, answer: &Answer<Mesos>) {
@@ -664,7 +685,9 @@ impl World {
         let list = whitelist::merge(&self.oracle.documents, &previous, policy, wall).hosts;
         let list = whitelist::render(&list);
         self.oracle.lists.push_back((self.store.revision, list));
-        if self.oracle.lists.len() > KEPT_LISTS {
+        // Who stood still goes on with a list of any age.
+        let is_shared = self.ensemble.is_some();
+        if self.oracle.lists.len() > KEPT_LISTS && !is_shared {
             self.oracle.lists.pop_front();
         }
     }
@@ -724,7 +747,8 @@ impl World {
     /// From time to time: what is written must be right, and durable.
     pub(super) fn audit_file(&mut self, who: usize) {
         let disk_is_ill = !self.chaos.failing.is_empty() || !self.chaos.hanging.is_empty();
-        if !self.runs(who) || disk_is_ill || self.config.policy.dry_run {
+        let has_store = self.ensemble.as_ref().is_none_or(|it| it.serves(who));
+        if !self.runs(who) || !has_store || disk_is_ill || self.config.policy.dry_run {
             self.oracle.views[who].last_trouble = self.now;
         }
         let Some((_, wanted)) = self.oracle.lists.back() else { return };
@@ -739,8 +763,9 @@ impl World {
         let quiet_since = view.last_right.max(view.last_trouble);
         if self.now - quiet_since > FILE_LAG {
             let wanted = wanted.clone();
+            let promise = if self.ensemble.is_some() { "I24" } else { "I22" };
             self.violate(format_args!(
-                "I22: the file of {who} should be {wanted:?}; visible {visible}, durable {durable}"
+                "{promise}: the file of {who} should be {wanted:?}; visible {visible}, durable {durable}"
             ));
         }
     }
@@ -758,15 +783,22 @@ impl World {
     }
 
     pub(super) fn answered(&mut self, token: u64, status: StatusCode) {
-        self.oracle.sent_at.remove(&token);
-        let Some((_, command)) = self.oracle.commands.remove(&token) else { return };
+        let Some((_, command)) = self.oracle.commands.get(&token) else { return };
+        let command = command.clone();
         self.note(format_args!("answered {status}: {command:?}"));
-        if !status.is_success() {
-            return self.count_on_nothing(&command);
+        if status.is_server_error() && self.ensemble.is_some() {
+            // It may still be on its way.
+            return self.after(LATEST, Event::GiveUp(token));
         }
-        self.oracle.counts.commands += 1;
-        if !self.oracle.carried_out.remove(&token) {
-            self.violate(format_args!("I6: answered {status}, and not written: {command:?}"));
+        let is_carried_out = self.oracle.carried_out.contains(&token);
+        self.oracle.forget(token);
+        if status.is_success() {
+            self.oracle.counts.commands += 1;
+            if !is_carried_out {
+                self.violate(format_args!("I6: answered {status}, and not written: {command:?}"));
+            }
+        } else {
+            self.count_on_nothing(&command);
         }
     }
 

@@ -64,7 +64,10 @@ impl Process {
     }
 
     pub(super) fn go_on(&self) {
-        self.with(|state| state.turn(Condition::Running));
+        self.with(|state| {
+            state.stop_at = None;
+            state.turn(Condition::Running);
+        });
     }
 
     pub(super) fn kill(&self) {

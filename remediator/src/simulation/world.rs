@@ -88,6 +88,7 @@ pub(super) enum Event {
     Say { who: usize, command: Command },
     Audit,
     Beat,
+    GiveUp(u64),
 }
 
 /// What somebody wants of a remediator.
@@ -197,6 +198,21 @@ impl World {
         world.trace = traced.then(Vec::new);
         chaos::put_first_file(&mut world);
         world.begin();
+        world.after(SECOND, Event::Trouble);
+        world
+    }
+
+    /// One that a seed decides, with several remediators that share a store.
+    pub(super) fn of_several(seed: u64, config: &Config, traced: bool) -> Self {
+        let mut dice = Rng::with_seed(seed);
+        let mut config = config.clone();
+        let chaos = Chaos::draw_for_several(&mut dice, &mut config);
+        let (hosts, instances) = (chaos::hosts(&mut dice), dice.usize(2..=3));
+        let mut world = Self::of(dice, config, hosts, chaos, instances);
+        world.trace = traced.then(Vec::new);
+        chaos::put_first_file(&mut world);
+        world.begin();
+        world.begin_ensemble();
         world.after(SECOND, Event::Trouble);
         world
     }
@@ -330,6 +346,7 @@ impl World {
                 self.after(AUDIT, Event::Audit);
             }
             Event::Beat => self.beat(),
+            Event::GiveUp(token) => self.oracle.forget(token),
         }
     }
 
