@@ -136,6 +136,8 @@ struct Last {
 struct Step {
     /// The revision of the documents.
     generation: u64,
+    /// Whether all of them are of that revision.
+    is_whole: bool,
     list: List,
     /// Hosts that only the floor keeps in.
     kept: BTreeSet<HostName>,
@@ -182,7 +184,7 @@ impl Merger {
         let (disk, path) = (self.disk.as_ref(), &config.whitelist.file);
         let dry_run = config.policy.dry_run;
         let found = read(disk, path).await?;
-        let Some(step) = self.next_step(&config.policy, last, found.as_deref()) else {
+        let Some(step) = self.whole_step(&config.policy, last, found.as_deref()).await else {
             return Ok(());
         };
         match &step.difference {
@@ -219,7 +221,22 @@ impl Merger {
     }
 
     /// What is to be done about the file, in which `found` is; `None` while nothing may
-    /// be written.
+    /// be written. It is not changed by documents of which a part is newer than the rest.
+    async fn whole_step(
+        &self,
+        policy: &Policy,
+        last: &mut Last,
+        found: Option<&[u8]>,
+    ) -> Option<Step> {
+        let step = self.next_step(policy, last, found)?;
+        if step.is_whole || step.difference.is_none() {
+            return Some(step);
+        }
+        let is_whole = self.ledger.become_whole().await;
+        if is_whole { self.next_step(policy, last, found) } else { None }
+    }
+
+    /// The same by the documents as they are now.
     fn next_step(&self, policy: &Policy, last: &mut Last, found: Option<&[u8]>) -> Option<Step> {
         let is_last = |list: &List| found == Some(list.content.as_bytes());
         let is_ours = last.list.as_ref().is_some_and(is_last);
@@ -229,7 +246,8 @@ impl Merger {
         let in_file = names(&String::from_utf8_lossy(found.unwrap_or_default()));
         // What somebody else wrote into the file is no list that was ever in force.
         let in_force = last.list.as_ref().map_or(&in_file, |list| &list.hosts);
-        let (generation, whitelist::Merge { hosts, kept }) = self.wanted(policy, in_force)?;
+        let (generation, is_whole, merge) = self.wanted(policy, in_force)?;
+        let whitelist::Merge { hosts, kept } = merge;
         let list = List::of(hosts);
         let without = |a: &BTreeSet<HostName>, b| a.difference(b).cloned().collect();
         let difference = (found != Some(list.content.as_bytes())).then(|| Difference {
@@ -238,22 +256,23 @@ impl Merger {
             is_foreign: last.list.is_some() && !is_ours,
             is_first: last.list.is_none(),
         });
-        Some(Step { generation, list, kept, difference })
+        Some(Step { generation, is_whole, list, kept, difference })
     }
 
-    /// The list that the documents want; `None` while nothing may be written.
+    /// The revision of the documents, whether they are wholly of it, and the list that they
+    /// want; `None` while nothing may be written.
     fn wanted(
         &self,
         policy: &Policy,
         previous: &BTreeSet<HostName>,
-    ) -> Option<(u64, whitelist::Merge)> {
+    ) -> Option<(u64, bool, whitelist::Merge)> {
         let documents = self.ledger.read();
         if !documents.is_begun() {
             return None;
         }
         let now = self.clock.now().wall;
         let merge = whitelist::merge(&documents.hosts, previous, policy, now);
-        Some((documents.revision, merge))
+        Some((documents.revision, documents.are_whole(), merge))
     }
 
     /// Says in the status what is in the file now.

@@ -213,6 +213,8 @@ impl Reconciler {
         standing: &mut watch::Receiver<Standing>,
         token: &CancellationToken,
     ) -> Option<()> {
+        // It may have been heard of while the last round went on, or the rest after it.
+        self.record_belated().await;
         let mut show = tokio::time::interval(SHOW_EVERY);
         show.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while *standing.borrow_and_update() != Standing::Leads {

@@ -162,7 +162,7 @@ fn tests_are_found_however_they_are_written() {
 
 #[test]
 fn every_seeded_fault_has_its_place_in_the_sources() {
-    for fault in faults::FAULTS {
+    for fault in faults::FAULTS.iter().chain(faults::FAULTS_OF_SEVERAL) {
         let source = fs::read_to_string(workspace().join(fault.file)).unwrap();
         let places = source.matches(fault.text).count();
         assert_eq!(places, 1, "{}: {:?} in {}", fault.name, fault.text, fault.file);

@@ -80,7 +80,8 @@ impl Desk<'_> {
         }
         self.settled();
         self.ledger.tell_trouble(None);
-        self.ledger.revision.send_replace(self.read().revision);
+        let revision = self.read().revision;
+        self.ledger.tell_revision(revision);
         Ok(())
     }
 

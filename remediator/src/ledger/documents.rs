@@ -1,6 +1,6 @@
 //! The documents as they are in memory, and of which version and revision each of them is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use satellite_core::{
     Automation, HostDocument, HostName, State,
@@ -72,6 +72,12 @@ impl Documents {
         self.automation.first_start.is_some()
     }
 
+    /// Whether they are those of one revision. A document may be heard of before what was
+    /// written with it or before it, and of a part of that no list may follow.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.known.values().all(|known| known.revision <= self.revision)
+    }
+
     /// Whether this process has written the host's document after that revision.
     pub(crate) fn was_written_after(&self, revision: u64, host: &HostName) -> bool {
         self.written_in.get(host).is_some_and(|&written| written > revision)
@@ -86,14 +92,10 @@ impl Documents {
         self.written_in = written_in;
     }
 
-    /// The transitions that led to newer versions of documents than `former` has.
+    /// The transitions that led from the documents that `former` has to these.
     pub(super) fn transitions_after(&self, former: &Self) -> Vec<(HostName, Record)> {
-        let hosts = self.hosts.iter().flat_map(|(host, document)| {
-            let known = former.version(host);
-            let newer = document.transitions.iter().filter(move |it| it.version > Some(known));
-            newer.map(|record| (host.clone(), record.clone()))
-        });
-        hosts.collect()
+        let hosts = self.hosts.iter();
+        hosts.flat_map(|(host, it)| transitions(host, former.hosts.get(host), it)).collect()
     }
 
     /// The version of a host's document; 0 where there is none.
@@ -128,17 +130,16 @@ impl Documents {
             return Ok(None);
         }
         let host = path.strip_prefix(HOSTS).and_then(|name| name.parse::<HostName>().ok());
-        let mut transitions = Vec::new();
+        let mut newer = Vec::new();
         match stored {
             Some(stored) => {
-                let former = self.known.get(path).map_or(0, |known| known.version);
+                let former = host.as_ref().and_then(|host| self.hosts.get(host).cloned());
                 self.take(path, &stored.data)?;
                 self.note(path.to_owned(), Some(stored.version), written);
                 if let Some(host) = host
                     && let Some(document) = self.hosts.get(&host)
                 {
-                    let newer = document.transitions.iter().filter(|it| it.version > Some(former));
-                    transitions.extend(newer.map(|record| (host.clone(), record.clone())));
+                    newer = transitions(&host, former.as_ref(), document);
                     self.written_in.insert(host, written);
                 }
             }
@@ -155,7 +156,7 @@ impl Documents {
                 }
             }
         }
-        Ok(Some(transitions))
+        Ok(Some(newer))
     }
 
     fn take(&mut self, path: &str, data: &[u8]) -> Result<(), LedgerError> {
@@ -273,6 +274,20 @@ pub(crate) enum LedgerError {
     },
 }
 
+/// The transitions that led from one document of a host to another. Versions alone do not
+/// tell: a document that was removed and made anew counts them from 1.
+fn transitions(
+    host: &HostName,
+    former: Option<&HostDocument>,
+    document: &HostDocument,
+) -> Vec<(HostName, Record)> {
+    let key = |it: &Record| (it.version, it.time, it.what);
+    let known: BTreeSet<_> = former.into_iter().flat_map(|it| &it.transitions).map(key).collect();
+    let newer =
+        document.transitions.iter().filter(|it| it.version.is_some() && !known.contains(&key(it)));
+    newer.map(|record| (host.clone(), record.clone())).collect()
+}
+
 /// Where a host's document lies.
 pub(super) fn path_of(host: &HostName) -> String {
     format!("{HOSTS}{host}")
@@ -283,11 +298,34 @@ mod tests {
     use super::*;
 
     use jiff::Timestamp;
-    use satellite_core::Verdict;
+    use satellite_core::{Verdict, document::ManualEvent, manual};
 
     fn stored(version: u64, revision: u64, verdict: Verdict) -> Option<Stored> {
         let data = HostDocument::new(verdict, Timestamp::UNIX_EPOCH).encode();
         Some(Stored { data, version, revision })
+    }
+
+    #[test]
+    fn i34_a_document_that_was_made_anew_meanwhile_tells_all_that_led_to_it() {
+        let mut documents = Documents::default();
+        let host: HostName = "h1.lab".parse().unwrap();
+        let path = path_of(&host);
+        let mut hear = |version: u64, revision: u64, seconds: i64| {
+            let time = Timestamp::from_second(seconds).unwrap();
+            let mut document = HostDocument::new(Verdict::On, time);
+            let reason = "number 1".to_owned();
+            let (author, ttl) = ("somebody".to_owned(), None);
+            let event = ManualEvent { state: Verdict::Off, reason, author, time, ttl };
+            let record = manual::say(&mut document, "a", event).unwrap();
+            let data = document.in_version(version).encode();
+            let stored = Some(Stored { data, version, revision });
+            let heard = documents.hear(&path, stored, revision).unwrap().unwrap();
+            (record.what, heard.into_iter().map(|(_, it)| (it.what, it.time)).collect::<Vec<_>>())
+        };
+        let (off, heard) = hear(8, 10, 100);
+        assert_eq!(heard, [(off, Timestamp::from_second(100).unwrap())]);
+        let (_, heard) = hear(1, 12, 200);
+        assert_eq!(heard, [(off, Timestamp::from_second(200).unwrap())]);
     }
 
     #[test]

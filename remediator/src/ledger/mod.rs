@@ -55,6 +55,8 @@ pub(crate) struct Ledger {
     documents: RwLock<Documents>,
     turn: Mutex<()>,
     revision: watch::Sender<u64>,
+    /// Told of a newer revision. Who waited first gets on first.
+    newer: Notify,
     /// Whether the documents were read at all.
     is_read: AtomicBool,
     /// Whether a write of this process failed that may have been made all the same.
@@ -89,6 +91,7 @@ impl Ledger {
         Self {
             store,
             revision: watch::Sender::new(0),
+            newer: Notify::new(),
             documents: RwLock::default(),
             turn: Mutex::new(()),
             is_read: AtomicBool::new(false),
@@ -228,7 +231,12 @@ impl Ledger {
         if !self.is_read.swap(true, Ordering::Relaxed) {
             self.readiness.set(STORE, self.absence());
         }
+        self.tell_revision(revision);
+    }
+
+    fn tell_revision(&self, revision: u64) {
         self.revision.send_replace(revision);
+        self.newer.notify_waiters();
     }
 
     /// Keeps transitions that were found in documents for the journal: those of a write of
@@ -271,16 +279,21 @@ impl Ledger {
             };
             match news {
                 News::Documents { documents, gone_at, revision } => {
-                    let _turn = self.turn.lock().await;
+                    let turn = self.turn.lock().await;
+                    if self.is_in_doubt() {
+                        // A part of what is stored, beside what is older or unknown, is
+                        // nothing that any list may follow from.
+                        drop(turn);
+                        if !self.read_again().await {
+                            continue;
+                        }
                     // What this process has written itself comes back, too.
-                    if !self.take_news(documents, gone_at, revision) {
+                    } else if !self.take_news(documents, gone_at, revision) {
                         continue;
                     }
                 }
                 News::Unknown => {
-                    self.doubt();
-                    if let Err(error) = self.desk().await {
-                        debug!(error = chain(&error), "Cannot read what others have written yet");
+                    if !self.read_again().await {
                         continue;
                     }
                 }
@@ -288,6 +301,16 @@ impl Ledger {
             }
             heard.notify_one();
         }
+    }
+
+    /// Reads everything again, and says whether that was possible.
+    async fn read_again(&self) -> bool {
+        self.doubt();
+        let desk = self.desk().await;
+        if let Err(error) = &desk {
+            debug!(error = chain(error), "Cannot read what others have written yet");
+        }
+        desk.is_ok()
     }
 
     /// Takes over what others have written, as far as it is newer than what is known, and
@@ -322,7 +345,7 @@ impl Ledger {
         let revision = documents.revision;
         drop(documents);
         if is_news || revision != former {
-            self.revision.send_replace(revision);
+            self.tell_revision(revision);
         }
         is_news
     }
@@ -434,11 +457,30 @@ impl Ledger {
     /// Waits until what others have written since this revision is known; or has everything
     /// read again.
     pub(crate) async fn catch_up(&self, seen: u64) {
-        let mut revision = self.revision.subscribe();
-        let newer = revision.wait_for(|revision| *revision > seen);
-        if tokio::time::timeout(CATCH_UP_WITHIN, newer).await.is_err() {
+        if !self.come_to(|documents| documents.revision > seen).await {
             self.doubt();
         }
+    }
+
+    /// Waits until the documents are those of one revision, or reads everything again, and
+    /// says whether a list may follow from them. What is newer than all transactions also
+    /// then was written without any remediator.
+    pub(crate) async fn become_whole(&self) -> bool {
+        self.come_to(Documents::are_whole).await || self.read_again().await
+    }
+
+    /// Waits for news after which the documents are so, and says whether they have come.
+    async fn come_to(&self, are_so: impl Fn(&Documents) -> bool) -> bool {
+        let news = async {
+            loop {
+                let newer = self.newer.notified();
+                if are_so(&self.read()) {
+                    return;
+                }
+                newer.await;
+            }
+        };
+        tokio::time::timeout(CATCH_UP_WITHIN, news).await.is_ok()
     }
 
     /// Lets go of the store, so that another remediator can lead at once.

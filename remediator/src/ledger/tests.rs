@@ -2,10 +2,14 @@ use std::sync::Arc;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
-use satellite_core::{HostDocument, Verdict};
+use satellite_core::{Automation, HostDocument, Verdict};
 
 use super::{documents::path_of, *};
 use crate::store::{Contents, Write, Writer};
+
+/// Automation's document in a store that is begun.
+const BEGUN: &[u8] = br#"{"schema":1,"first-start":{"at":"2027-01-15T08:00:00Z","had-file":true,
+    "adopt-until":"2027-01-15T08:10:00Z"},"holds":[],"offs":[]}"#;
 
 /// A store that takes what it is given, and says that it has not.
 #[derive(Default)]
@@ -149,4 +153,74 @@ async fn once_begun_what_the_predecessor_writes_is_not_taken() {
     let refused = Ledger::load(store, Readiness::default()).await.err().unwrap();
     assert!(matches!(&refused, LedgerError::Foreign { .. }), "{refused}");
     assert!(refused.to_string().contains("whitelist/h1.lab"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn i23_documents_of_which_a_part_is_newer_are_made_whole_before_a_list_follows() {
+    let contents = Arc::<std::sync::Mutex<Contents>>::default();
+    let store = Box::new(Lent(Arc::clone(&contents)));
+    let ledger = Ledger::load(store, Readiness::default()).await.unwrap();
+    let host: HostName = "h1.lab".parse().unwrap();
+    let document = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH).encode();
+    let put = |path: &str, data: &[u8]| Write {
+        path: path.to_owned(),
+        expected: None,
+        data: Some(data.to_vec()),
+    };
+    // Another one begins the store.
+    let begun = vec![put("automation", BEGUN), put("whitelist/h1.lab", &document)];
+    contents.lock().unwrap().apply(begun, 0).unwrap();
+    let automation = Automation::default();
+    let desk = ledger.desk().await.unwrap();
+    let batch = Batch { automation: Some(&automation), ..Batch::default() };
+    let refused = desk.commit(&batch, Writer::Person).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    drop(desk);
+    // Of all that it has written, this is one.
+    assert!(ledger.read().is_begun() && !ledger.read().are_whole());
+    assert!(ledger.become_whole().await);
+    let documents = ledger.read();
+    assert!(documents.are_whole() && documents.hosts.contains_key(&host));
+}
+
+/// A shared store that cannot be read, and tells what somebody has written.
+struct Heard(std::sync::Mutex<Option<News>>);
+
+impl Store for Heard {
+    fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let error = StoreError::Unavailable { operation: "read", place: "s".into(), source };
+        std::future::ready(Err(error)).boxed()
+    }
+
+    fn write(&self, _: Vec<Write>, _: Writer, seen: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        std::future::ready(Err(StoreError::Overtaken { seen })).boxed()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn news(&self) -> BoxFuture<'_, News> {
+        match self.0.lock().unwrap().take() {
+            Some(news) => std::future::ready(news).boxed(),
+            None => std::future::pending().boxed(),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i23_nothing_follows_from_what_is_heard_before_all_was_read() {
+    let host = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH).encode();
+    let stored = |data: &[u8]| Some(Stored { data: data.to_vec(), version: 9, revision: 9 });
+    let documents = [("automation", stored(BEGUN)), ("whitelist/h1.lab", stored(&host))];
+    let documents = documents.map(|(path, stored)| (path.to_owned(), stored)).into();
+    let news = News::Documents { documents, gone_at: 9, revision: 9 };
+    let store = Box::new(Heard(std::sync::Mutex::new(Some(news))));
+    let ledger = Ledger::unread(store, Readiness::default());
+    let heard = Notify::new();
+    let follow = ledger.follow(&heard, CancellationToken::new());
+    tokio::time::timeout(Duration::from_secs(60), follow).await.unwrap_err();
+    let documents = ledger.read();
+    assert!(!documents.is_begun() && documents.hosts.is_empty());
 }

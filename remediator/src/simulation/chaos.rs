@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     path::Path,
 };
 
@@ -16,6 +17,7 @@ use satellite_core::policy::{MaxOff, MinHosts, Share};
 use super::{
     peers::{Key, Source},
     people,
+    process::Condition,
     world::{Agent, Area, Event, Fate, Host, MINUTE, Millis, Request, SECOND, WHITELIST, World},
 };
 
@@ -34,8 +36,10 @@ pub(super) enum Ailment {
     Leader,
     TasksLost,
     Silence(usize),
-    Disk(Area),
-    Hang(Area),
+    Disk(usize, Area),
+    Hang(usize, Area),
+    Stopped(usize),
+    CutOff(usize),
 }
 
 /// What may happen in a run.
@@ -65,6 +69,9 @@ enum Kind {
     HandEdit,
     Silence,
     TasksLost,
+    StopProcess,
+    CutOff,
+    Depose,
 }
 
 use Kind::{
@@ -101,10 +108,16 @@ const WEIGHTS: [(Kind, usize); 24] = [
     (Kind::TasksLost, 1),
 ];
 
+/// And where several share a store.
+const WEIGHTS_OF_SEVERAL: [(Kind, usize); 3] =
+    [(Kind::StopProcess, 10), (Kind::CutOff, 5), (Kind::Depose, 2)];
+
 /// For how long things go wrong.
-const TROUBLED: std::ops::RangeInclusive<Millis> = 15 * MINUTE..=45 * MINUTE;
+const TROUBLED: RangeInclusive<Millis> = 15 * MINUTE..=45 * MINUTE;
 /// A process that is to die does so within so many steps.
 const MAX_STEPS_LEFT: u32 = 60;
+/// A process that is to be stopped is so when its tasks have come to wait so often.
+const MAX_WAITS_LEFT: u64 = 60;
 
 /// The troubles of a run, as they are now.
 pub(super) struct Chaos {
@@ -114,58 +127,91 @@ pub(super) struct Chaos {
     /// When no more may come.
     pub(super) until: Millis,
     pub(super) tasks_lost: bool,
-    silenced: BTreeSet<usize>,
+    pub(super) silenced: BTreeSet<usize>,
     pub(super) out_of_reach: BTreeSet<Source>,
     pub(super) slow: BTreeSet<Source>,
-    pub(super) failing: BTreeSet<Area>,
+    /// Where steps fail, by remediator.
+    pub(super) failing: BTreeSet<(usize, Area)>,
     /// Where no step ends.
-    pub(super) hanging: BTreeSet<Area>,
-    /// After how many steps the process dies.
-    steps_left: Option<u32>,
-    /// Whether its death is that of the machine.
-    pub(super) with_power: bool,
+    pub(super) hanging: BTreeSet<(usize, Area)>,
+    /// How long it takes until the store tells what has changed.
+    pub(super) lateness: RangeInclusive<Millis>,
+    /// Which processes are to die.
+    doomed: BTreeMap<usize, Doom>,
     /// Counts what people and Alertmanagers send.
     pub(super) sent: u64,
+}
+
+/// How a process is to die.
+struct Doom {
+    /// After so many steps.
+    steps_left: u32,
+    /// Whether its death is that of the machine.
+    with_power: bool,
+    /// Whether it has come.
+    is_done: bool,
 }
 
 impl Chaos {
     /// Draws the troubles of a run, and a configuration to have them with.
     pub(super) fn draw(dice: &mut Rng, config: &mut Config) -> Self {
         draw_config(dice, config);
-        let mut kinds = Vec::new();
-        for (kind, weight) in WEIGHTS {
-            // Without sickness nothing would be at stake.
-            if kind == Sickness || dice.bool() {
-                kinds.extend(std::iter::repeat_n(kind, weight));
-            }
+        let kinds = draw_kinds(dice, &WEIGHTS);
+        Self { kinds, until: dice.u64(TROUBLED), ..Self::none() }
+    }
+
+    /// The same for several that share a store. Their clocks go right: what each of them has
+    /// of the time has its seeds where it is alone.
+    pub(super) fn draw_for_several(dice: &mut Rng, config: &mut Config) -> Self {
+        let mut chaos = Self::draw(dice, config);
+        config.policy.dry_run = false;
+        chaos.kinds.retain(|kind| *kind != ClockJump);
+        chaos.kinds.extend(draw_kinds(dice, &WEIGHTS_OF_SEVERAL));
+        if dice.bool() {
+            chaos.lateness = 1..=2 * SECOND;
         }
+        chaos
+    }
+
+    /// No trouble.
+    pub(super) fn none() -> Self {
         Self {
-            kinds,
+            kinds: Vec::new(),
             is_over: false,
-            until: dice.u64(TROUBLED),
+            until: 0,
             tasks_lost: false,
             silenced: BTreeSet::new(),
             out_of_reach: BTreeSet::new(),
             slow: BTreeSet::new(),
             failing: BTreeSet::new(),
             hanging: BTreeSet::new(),
-            steps_left: None,
-            with_power: false,
+            lateness: 1..=15,
+            doomed: BTreeMap::new(),
             sent: 0,
         }
     }
 
     /// What becomes of a step.
-    pub(super) fn fate(&mut self, area: Area, dice: &mut Rng) -> Fate {
-        if let Some(left) = &mut self.steps_left {
-            if *left == 0 {
-                self.steps_left = None;
+    pub(super) fn fate(&mut self, who: usize, area: Area, dice: &mut Rng) -> Fate {
+        if let Some(doom) = self.doomed.get_mut(&who).filter(|doom| !doom.is_done) {
+            if doom.steps_left == 0 {
+                doom.is_done = true;
                 return if dice.bool() { Fate::DiesBefore } else { Fate::DiesAfter };
             }
-            *left -= 1;
+            doom.steps_left -= 1;
         }
         // A disk that is nearly full takes some of what it is given.
-        if self.failing.contains(&area) && dice.u8(0..4) > 0 { Fate::Fails } else { Fate::Succeeds }
+        let is_ill = self.failing.contains(&(who, area));
+        if is_ill && dice.u8(0..4) > 0 { Fate::Fails } else { Fate::Succeeds }
+    }
+
+    /// Says whether the death of a process was that of its machine, and has it over.
+    pub(super) fn was_with_power(&mut self, who: usize) -> bool {
+        let doom = self.doomed.remove(&who);
+        let with_power = doom.as_ref().is_some_and(|doom| doom.is_done && doom.with_power);
+        // One that has not come yet is the next one's.
+        self.doomed.extend(doom.filter(|doom| !doom.is_done).map(|doom| (who, doom)));
+        with_power
     }
 
     pub(super) fn is_silenced(&self, (_, subject): Key) -> bool {
@@ -177,6 +223,12 @@ impl Chaos {
         self.sent += 1;
         self.sent
     }
+}
+
+fn draw_kinds(dice: &mut Rng, weights: &[(Kind, usize)]) -> Vec<Kind> {
+    // Without sickness nothing would be at stake.
+    let drawn = weights.iter().filter(|(kind, _)| *kind == Sickness || dice.bool());
+    drawn.flat_map(|(kind, weight)| std::iter::repeat_n(*kind, *weight)).collect()
 }
 
 fn draw_config(dice: &mut Rng, config: &mut Config) {
@@ -199,19 +251,28 @@ fn draw_config(dice: &mut Rng, config: &mut Config) {
 
 /// The hosts of a run; some of them turn up later.
 pub(super) fn hosts(dice: &mut Rng) -> Vec<Host> {
+    let mut hosts = well_hosts();
+    for host in &mut hosts {
+        host.agent = if dice.u8(0..8) == 0 { Agent::Lost } else { Agent::Registered };
+    }
+    hosts
+}
+
+/// Hosts that are all there and well.
+pub(super) fn well_hosts() -> Vec<Host> {
     let host = |number: usize| Host {
         name: format!("h{number}.lab").parse().expect("it is a host's name"),
         rack: ["r1", "r2", "r3"][number % 3],
         sick_since: None,
         silent_since: None,
         heard_again: 0,
-        agent: if dice.u8(0..8) == 0 { Agent::Lost } else { Agent::Registered },
+        agent: Agent::Registered,
         agent_number: 1,
     };
     (1..=8).map(host).collect()
 }
 
-/// The whitelist as the remediator finds it.
+/// The whitelist as the remediators find it.
 pub(super) fn put_first_file(world: &mut World) {
     let names: Vec<String> = world.hosts.iter().map(|host| host.name.to_string()).collect();
     let listed = match world.dice.u8(0..5) {
@@ -220,9 +281,21 @@ pub(super) fn put_first_file(world: &mut World) {
         2 => names.into_iter().skip(1).collect(),
         _ => names,
     };
+    put_file(world, &listed);
+}
+
+/// A whitelist that has every host.
+pub(super) fn list_all(world: &mut World) {
+    let names: Vec<String> = world.hosts.iter().map(|host| host.name.to_string()).collect();
+    put_file(world, &names);
+}
+
+fn put_file(world: &mut World, listed: &[String]) {
     let content = listed.iter().map(|name| format!("{name}\n")).collect::<String>();
-    world.files.put(Path::new(WHITELIST), content.as_bytes());
-    world.look_at_whitelist();
+    for who in 0..world.instances.len() {
+        world.instances[who].files.put(Path::new(WHITELIST), content.as_bytes());
+        world.look_at_whitelist(who);
+    }
 }
 
 /// Something goes wrong, or it is enough.
@@ -247,6 +320,7 @@ fn one(world: &mut World, kind: Kind) {
     };
     let areas = [Area::Journal, Area::Whitelist, Area::Store];
     let area = areas[world.dice.usize(0..areas.len())];
+    let who = world.anybody();
     match kind {
         Sickness => ail(world, Ailment::Host(host), 20 * MINUTE),
         ManySick => {
@@ -265,21 +339,24 @@ fn one(world: &mut World, kind: Kind) {
         OutOfReach => ail(world, Ailment::Reach(source), 5 * MINUTE),
         Slow => ail(world, Ailment::Slowness(source), 5 * MINUTE),
         FailOver => ail(world, Ailment::Leader, MINUTE),
-        ClockJump => jump(world),
-        FailingDisk => ail(world, Ailment::Disk(area), 4 * MINUTE),
-        HangingDisk => ail(world, Ailment::Hang(area), 4 * MINUTE),
+        ClockJump => jump(world, who),
+        FailingDisk => ail(world, Ailment::Disk(who, area), 4 * MINUTE),
+        HangingDisk => ail(world, Ailment::Hang(who, area), 4 * MINUTE),
         Kill | PowerCut => {
-            let steps = world.dice.u32(0..MAX_STEPS_LEFT);
-            world.chaos.steps_left = Some(steps);
-            world.chaos.with_power = kind == PowerCut;
+            let steps_left = world.dice.u32(0..MAX_STEPS_LEFT);
+            let doom = Doom { steps_left, with_power: kind == PowerCut, is_done: false };
+            world.chaos.doomed.insert(who, doom);
         }
-        Stop => world.ask(Request::Stop),
-        Webhook => people::deliver(world),
+        Stop => world.ask(who, Request::Stop),
+        Webhook => people::deliver(world, who),
         Manual => people::command(world),
-        Pause => people::pause_or_resume(world),
-        HandEdit => people::edit_file(world),
+        Pause => people::pause_or_resume(world, who),
+        HandEdit => people::edit_file(world, who),
         Kind::Silence => ail(world, Ailment::Silence(host), 10 * MINUTE),
         Kind::TasksLost => ail(world, Ailment::TasksLost, 5 * MINUTE),
+        Kind::StopProcess => ail(world, Ailment::Stopped(who), 2 * MINUTE),
+        Kind::CutOff => ail(world, Ailment::CutOff(who), MINUTE),
+        Kind::Depose => world.ensemble().depose(),
     }
 }
 
@@ -306,8 +383,16 @@ fn ail(world: &mut World, ailment: Ailment, longest: Millis) {
         Ailment::Leader => world.masters.headless = true,
         Ailment::TasksLost => world.chaos.tasks_lost = true,
         Ailment::Silence(host) => drop(world.chaos.silenced.insert(host)),
-        Ailment::Disk(area) => drop(world.chaos.failing.insert(area)),
-        Ailment::Hang(area) => drop(world.chaos.hanging.insert(area)),
+        Ailment::Disk(who, area) => drop(world.chaos.failing.insert((who, area))),
+        Ailment::Hang(who, area) => drop(world.chaos.hanging.insert((who, area))),
+        Ailment::Stopped(who) => {
+            let waits = world.dice.u64(1..=MAX_WAITS_LEFT);
+            // Nobody stops one that starts, or is told to end.
+            if world.instances[who].front.is_some() {
+                world.instances[who].process.stop_after(waits);
+            }
+        }
+        Ailment::CutOff(who) => world.ensemble().cut_off(who, true),
     }
     let until = world.dice.u64(SECOND..=longest);
     world.after(until, Event::Heal(ailment));
@@ -341,8 +426,14 @@ pub(super) fn heal(world: &mut World, ailment: Ailment) {
         Ailment::Leader => elect(world),
         Ailment::TasksLost => world.chaos.tasks_lost = false,
         Ailment::Silence(host) => drop(world.chaos.silenced.remove(&host)),
-        Ailment::Disk(area) => drop(world.chaos.failing.remove(&area)),
-        Ailment::Hang(area) => drop(world.chaos.hanging.remove(&area)),
+        Ailment::Disk(who, area) => drop(world.chaos.failing.remove(&(who, area))),
+        Ailment::Hang(who, area) => drop(world.chaos.hanging.remove(&(who, area))),
+        Ailment::Stopped(who) => {
+            let process = &world.instances[who].process;
+            world.oracle.counts.stops += u64::from(process.is(Condition::Stopped));
+            process.go_on();
+        }
+        Ailment::CutOff(who) => world.ensemble().cut_off(who, false),
     }
 }
 
@@ -370,25 +461,25 @@ fn elect(world: &mut World) {
     }
 }
 
-/// Somebody sets the clock of the remediator's machine, or a machine without one
+/// Somebody sets the clock of a remediator's machine, or a machine without one
 /// finds out the time.
-fn set_clock(world: &mut World, error: i64) {
-    world.clock_error = error;
-    let (now, wall) = (world.now, world.wall());
-    world.oracle.clock_jumped(now, wall);
+fn set_clock(world: &mut World, who: usize, error: i64) {
+    world.instances[who].clock_error = error;
+    let (now, wall) = (world.now, world.wall(who));
+    world.oracle.clock_jumped(who, now, wall);
 }
 
-fn jump(world: &mut World) {
+fn jump(world: &mut World, who: usize) {
     let seconds = world.dice.i64(-1800..=3600);
-    set_clock(world, world.clock_error + seconds * 1000);
-    world.note(format_args!("the clock jumps by {seconds} s"));
+    set_clock(world, who, world.instances[who].clock_error + seconds * 1000);
+    world.note(format_args!("the clock of remediator {who} jumps by {seconds} s"));
 }
 
 /// Nothing goes wrong any more, and but for a host or two all is well.
 fn calm(world: &mut World) {
     world.note(format_args!("nothing goes wrong any more"));
     world.chaos.is_over = true;
-    world.chaos.steps_left = None;
+    world.chaos.doomed.clear();
     let still_sick: Vec<usize> =
         (0..world.hosts.len()).filter(|_| world.dice.u8(0..8) == 0).collect();
     for host in 0..world.hosts.len() {
@@ -420,6 +511,13 @@ fn calm(world: &mut World) {
     world.chaos.failing.clear();
     world.chaos.hanging.clear();
     // What was written by a clock that was ahead must not lie in the future.
-    set_clock(world, world.oracle.latest_clock_error(world.clock_error));
+    for who in 0..world.instances.len() {
+        if world.ensemble.is_some() {
+            heal(world, Ailment::Stopped(who));
+            heal(world, Ailment::CutOff(who));
+        }
+        let error = world.oracle.latest_clock_error(world.instances[who].clock_error);
+        set_clock(world, who, error);
+    }
     people::resume(world);
 }

@@ -9,7 +9,7 @@ use std::{
 use fastrand::Rng;
 use futures::{FutureExt as _, future::BoxFuture};
 
-use super::world::{Area, Fate, Shared, World};
+use super::world::{Area, Fate, Shared};
 use crate::disk::{Access, Disk, DiskFile, Step};
 
 /// The files, as they look and as a power cut would leave them.
@@ -110,7 +110,7 @@ impl SimulatedDisk {
         &'a self,
         what: &'static str,
         path: &'a Path,
-        act: impl FnOnce(&mut World) -> io::Result<T> + Send + 'a,
+        act: impl FnOnce(&mut Files) -> io::Result<T> + Send + 'a,
     ) -> Step<'a, T> {
         step(&self.0, what, path, act)
     }
@@ -122,7 +122,7 @@ fn step<'a, T: Send>(
     shared: &'a Shared,
     what: &'static str,
     path: &'a Path,
-    act: impl FnOnce(&mut World) -> io::Result<T> + Send + 'a,
+    act: impl FnOnce(&mut Files) -> io::Result<T> + Send + 'a,
 ) -> Step<'a, T> {
     async move {
         shared.hang(Area::of(path)).await;
@@ -131,8 +131,8 @@ fn step<'a, T: Send>(
             Fate::Fails => return Err(io::ErrorKind::StorageFull.into()),
             Fate::DiesBefore => None,
             Fate::Succeeds | Fate::DiesAfter => Some(shared.with(|world| {
-                let outcome = act(world);
-                world.look_at_whitelist();
+                let outcome = act(&mut world.instances[shared.who].files);
+                world.look_at_whitelist(shared.who);
                 outcome
             })),
         };
@@ -147,8 +147,8 @@ fn step<'a, T: Send>(
 impl Disk for SimulatedDisk {
     fn read<'a>(&'a self, path: &'a Path, limit: u64) -> Step<'a, Option<Vec<u8>>> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.step("read", path, move |world| {
-            let content = world.files.content(path);
+        self.step("read", path, move |files| {
+            let content = files.content(path);
             Ok(content.map(|it| it[..it.len().min(limit)].to_vec()))
         })
     }
@@ -159,31 +159,31 @@ impl Disk for SimulatedDisk {
 
     fn create<'a>(&'a self, path: &'a Path, _mode: u32) -> Step<'a, Box<dyn DiskFile>> {
         let (shared, owned) = (self.0.clone(), path.to_owned());
-        self.step("create", path, move |world| {
-            let inode = world.files.create(&owned);
+        self.step("create", path, move |files| {
+            let inode = files.create(&owned);
             Ok(Box::new(SimulatedFile { shared, path: owned, inode }) as Box<dyn DiskFile>)
         })
     }
 
     fn open<'a>(&'a self, path: &'a Path) -> Step<'a, Box<dyn DiskFile>> {
         let (shared, owned) = (self.0.clone(), path.to_owned());
-        self.step("open", path, move |world| {
-            let inode = world.files.open(&owned);
+        self.step("open", path, move |files| {
+            let inode = files.open(&owned);
             Ok(Box::new(SimulatedFile { shared, path: owned, inode }) as Box<dyn DiskFile>)
         })
     }
 
     fn exists<'a>(&'a self, path: &'a Path) -> Step<'a, bool> {
-        self.step("look for", path, move |world| Ok(world.files.content(path).is_some()))
+        self.step("look for", path, move |files| Ok(files.content(path).is_some()))
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Step<'a, ()> {
-        self.step("rename to", to, move |world| world.files.rename(from, to))
+        self.step("rename to", to, move |files| files.rename(from, to))
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> Step<'a, ()> {
-        self.step("remove", path, move |world| {
-            world.files.names.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.step("remove", path, move |files| {
+            files.names.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
         })
     }
 
@@ -192,8 +192,8 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_folder<'a>(&'a self, folder: &'a Path) -> Step<'a, ()> {
-        self.step("sync", folder, move |world| {
-            world.files.sync_folder(folder);
+        self.step("sync", folder, move |files| {
+            files.sync_folder(folder);
             Ok(())
         })
     }
@@ -212,7 +212,7 @@ impl SimulatedFile {
         act: impl FnOnce(&mut Inode) -> T + Send + 'a,
     ) -> Step<'a, T> {
         let inode = self.inode;
-        step(&self.shared, what, &self.path, move |world| Ok(act(&mut world.files.inodes[inode])))
+        step(&self.shared, what, &self.path, move |files| Ok(act(&mut files.inodes[inode])))
     }
 }
 
@@ -243,9 +243,7 @@ impl DiskFile for SimulatedFile {
 
     fn is_at<'a>(&'a self, path: &'a Path) -> Step<'a, bool> {
         let inode = self.inode;
-        step(&self.shared, "look for", path, move |world| {
-            Ok(world.files.names.get(path) == Some(&inode))
-        })
+        step(&self.shared, "look for", path, move |files| Ok(files.names.get(path) == Some(&inode)))
     }
 
     fn end(&mut self) -> Step<'_, (u64, Option<u8>)> {

@@ -1,25 +1,29 @@
-//! One life of a remediator after the other, until all is well.
+//! One life of a remediator after the other, until all is well everywhere.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc, time::Duration};
 
 use axum::Router;
+use futures::{FutureExt as _, future::BoxFuture};
 use prometheus_client::registry::Registry;
 use satellite_core::HostName;
-use satellite_toolkit::lifecycle::Readiness;
 use serde_json::Value;
 use tokio::{
+    runtime::{Builder, Runtime},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     disk::SimulatedDisk,
+    ensemble::Ensemble,
+    fenced::FencedStore,
     oracle::Counts,
     peers::Peers,
     people::{self, Command},
+    process::Condition,
     store::SimulatedStore,
-    world::{Area, MINUTE, Millis, Request, SECOND, Shared, World},
+    world::{Area, Front, MINUTE, Millis, Request, SECOND, Shared, World},
 };
 use crate::{
     api,
@@ -42,8 +46,6 @@ enum End {
     Death,
     /// It could not start, or was told to stop.
     Exit,
-    /// All is well, or something is wrong that must never be.
-    Verdict,
 }
 
 /// What is wrong, with all that happened where that was asked for.
@@ -70,65 +72,118 @@ pub(super) fn history(world: World) -> Vec<String> {
 }
 
 fn live_through(world: World) -> Shared {
-    let shared = Shared::new(world);
-    loop {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without I/O needs nothing");
-        let end = runtime.block_on(live(&shared));
-        let verdict = runtime.block_on(async {
-            shared.with(|world| {
-                let with_power = matches!(end, End::Death) && world.chaos.with_power;
-                world.bury(with_power);
-                world.oracle.violation.is_some() || matches!(end, End::Verdict)
-            })
-        });
-        // With it goes all that the process had in memory.
-        drop(runtime);
-        if verdict {
-            return shared;
+    // With the runtime goes all that processes had in memory.
+    runtime().block_on(async {
+        let world = Shared::new(world);
+        let mut lives = populate(&world);
+        tokio::select! {
+            biased;
+            () = watch(&world) => {}
+            Some(Err(panic)) = lives.join_next() => resume_unwind(panic.into_panic()),
         }
-        shared.with(World::be_dead);
+        world
+    })
+}
+
+/// One whose clock goes on when everybody waits.
+pub(super) fn runtime() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build();
+    runtime.expect("a runtime without I/O needs nothing")
+}
+
+/// Remediators live in the world, each for itself.
+pub(super) fn populate(world: &Shared) -> JoinSet<()> {
+    let mut lives = JoinSet::new();
+    for who in 0..world.with(|world| world.instances.len()) {
+        lives.spawn(live_on(world.clone(), who));
+    }
+    lives
+}
+
+/// One life after the other.
+async fn live_on(world: Shared, who: usize) {
+    loop {
+        let life = world.be_born(who);
+        let end = live(&life).await;
+        let while_dead = world.with(|world| {
+            let with_power = matches!(end, End::Death) && world.chaos.was_with_power(who);
+            world.bury(who, with_power);
+            world.while_dead()
+        });
+        sleep(Duration::from_millis(while_dead)).await;
+        // Nobody hears what is said meanwhile.
+        world.with(|world| world.take_requests(who));
     }
 }
 
-async fn live(shared: &Shared) -> End {
-    shared.with(World::be_born);
+async fn live(world: &Shared) -> End {
     let parts = tokio::select! {
         biased;
-        () = shared.death() => return End::Death,
-        parts = assemble(shared) => parts,
+        () = world.process.until(Condition::Dead) => return End::Death,
+        parts = assemble(world) => parts,
     };
-    let Ok(parts) = parts else { return End::Exit };
+    let Ok(Parts { app, reconciler, merger, ledger, heard, readiness, .. }) = parts else {
+        return End::Exit;
+    };
+    let front = Front { router: api::router(app), readiness };
+    world.with(|it| it.instances[world.who].front = Some(front.clone()));
     let token = CancellationToken::new();
-    let router = api::router(parts.app);
     let mut tasks = JoinSet::new();
-    tasks.spawn(parts.reconciler.run(token.clone()));
-    tasks.spawn(parts.merger.run(token.clone()));
-    let end = witness(shared, &router, &parts.readiness, &mut tasks).await;
-    if !matches!(end, End::Death) {
-        token.cancel();
-        let ended = async { while tasks.join_next().await.is_some() {} };
+    let hold = |task: BoxFuture<'static, ()>| world.process.clone().hold(task);
+    tasks.spawn(hold(reconciler.run(token.clone()).boxed()));
+    tasks.spawn(hold(merger.run(token.clone()).boxed()));
+    let (followed, follower) = (Arc::clone(&ledger), token.clone());
+    tasks.spawn(hold(async move { followed.follow(&heard, follower).await }.boxed()));
+    let end = serve(world, &front.router, &mut tasks).await;
+    if matches!(end, End::Death) {
+        return end;
+    }
+    world.with(|it| it.instances[world.who].front = None);
+    world.process.go_on();
+    token.cancel();
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    tokio::select! {
+        biased;
+        () = world.process.until(Condition::Dead) => return End::Death,
+        ended = tokio::time::timeout(GRACE, ended) => world.with(|world| {
+            // The daemon cuts off what waits for a disk.
+            if ended.is_err() && world.chaos.hanging.is_empty() {
+                world.violate(format_args!("I31: it does not end"));
+            }
+        }),
+    }
+    ledger.close().await;
+    end
+}
+
+/// Sends what somebody wants of the remediator, until it ends.
+async fn serve(world: &Shared, router: &Router, tasks: &mut JoinSet<()>) -> End {
+    let called = world.with(|it| Arc::clone(&it.instances[world.who].called));
+    loop {
         tokio::select! {
             biased;
-            () = shared.death() => return End::Death,
-            ended = tokio::time::timeout(GRACE, ended) => shared.with(|world| {
-                // The daemon cuts off what waits for a disk.
-                if ended.is_err() && world.chaos.hanging.is_empty() {
-                    world.violate(format_args!("I31: it does not end"));
-                }
-            }),
+            () = world.process.until(Condition::Dead) => return End::Death,
+            Some(ended) = tasks.join_next() => {
+                world.with(|world| world.violate(format_args!("a part has ended: {ended:?}")));
+            }
+            () = called.notified() => {}
+        }
+        for request in world.with(|it| it.take_requests(world.who)) {
+            if matches!(request, Request::Stop) {
+                return End::Exit;
+            }
+            tokio::spawn(people::send(world.clone(), router.clone(), request));
         }
     }
-    end
 }
 
 async fn assemble(shared: &Shared) -> anyhow::Result<Parts> {
     let config = shared.with(|world| world.config.clone());
     let store = SimulatedStore(shared.clone());
-    let store: Box<dyn Store> = if config.policy.dry_run {
+    let store: Box<dyn Store> = if shared.with(|world| world.ensemble.is_some()) {
+        Box::new(FencedStore::open(shared.clone()))
+    } else if config.policy.dry_run {
         Box::new(ShadowStore::new(store.load().await?))
     } else {
         Box::new(store)
@@ -138,66 +193,48 @@ async fn assemble(shared: &Shared) -> anyhow::Result<Parts> {
         store,
         disk: Arc::new(SimulatedDisk(shared.clone())),
         sources: Arc::new(Peers(shared.clone())),
-        clock: Clock::with_wall(move || of_day.with(|world| world.wall())),
+        clock: Clock::with_wall(move || of_day.with(|world| world.wall(of_day.who))),
     };
     Parts::assemble(config, outside, Registry::default()).await
 }
 
-/// The world goes on, and somebody looks.
-async fn witness(
-    shared: &Shared,
-    router: &Router,
-    readiness: &Readiness,
-    tasks: &mut JoinSet<()>,
-) -> End {
-    let mut look = shared.with(|world| world.now) + LOOK;
+/// The world goes on, and somebody looks, until all is well or something is wrong that must
+/// never be.
+pub(super) async fn watch(world: &Shared) {
+    let scheduled = world.with(|world| Arc::clone(&world.scheduled));
+    let mut look = LOOK;
     loop {
-        let wake = shared.with(|world| {
-            let wait = world.next_event().min(look).saturating_sub(world.now);
-            Instant::now() + Duration::from_millis(wait)
+        let (now, next, is_wrong) = world.with(|world| {
+            world.advance(world.now);
+            (world.now, world.next_event(), world.oracle.violation.is_some())
         });
+        if is_wrong {
+            return;
+        }
+        if now >= look {
+            look += LOOK;
+            if is_over(world).await {
+                return;
+            }
+        }
         tokio::select! {
             biased;
-            () = shared.death() => return End::Death,
-            Some(ended) = tasks.join_next() => {
-                shared.with(|world| world.violate(format_args!("a part has ended: {ended:?}")));
-                return End::Verdict;
-            }
-            () = sleep_until(wake) => {}
-        }
-        let requests = shared.with(|world| {
-            world.advance(world.now);
-            world.take_requests()
-        });
-        for request in requests {
-            if matches!(request, Request::Stop) {
-                return End::Exit;
-            }
-            tokio::spawn(people::send(shared.clone(), router.clone(), request));
-        }
-        if shared.with(|world| world.oracle.violation.is_some()) {
-            return End::Verdict;
-        }
-        if shared.with(|world| world.now) >= look {
-            look += LOOK;
-            if is_over(shared, router, readiness).await {
-                return End::Verdict;
-            }
+            () = scheduled.notified() => {}
+            () = sleep(Duration::from_millis(next.min(look).saturating_sub(now))) => {}
         }
     }
 }
 
 /// Whether all is well after all that went wrong, or should be by now.
-async fn is_over(shared: &Shared, router: &Router, readiness: &Readiness) -> bool {
-    if !shared.with(|world| world.chaos.is_over) {
+async fn is_over(world: &Shared) -> bool {
+    if !world.with(|world| world.chaos.is_over) {
         return false;
     }
-    let mut wrong = shared.with(|world| world.config.policy.dry_run).then(String::new);
-    if wrong.is_none() {
-        wrong = what_is_wrong(shared, router, readiness).await;
+    if world.with(|world| world.config.policy.dry_run) {
+        return true;
     }
-    let Some(wrong) = wrong.filter(|it| !it.is_empty()) else { return true };
-    shared.with(|world| {
+    let Some(wrong) = what_is_wrong(world).await else { return true };
+    world.with(|world| {
         let late = world.now > world.chaos.until + PATIENCE;
         if late {
             world.violate(format_args!("{wrong}"));
@@ -210,15 +247,36 @@ async fn is_over(shared: &Shared, router: &Router, readiness: &Readiness) -> boo
 }
 
 /// What is not as it should be, and which invariant wants it.
-async fn what_is_wrong(shared: &Shared, router: &Router, readiness: &Readiness) -> Option<String> {
-    if let Some(reason) = readiness.reasons().first() {
-        return Some(format!("I37: it is not ready: {reason}"));
+async fn what_is_wrong(world: &Shared) -> Option<String> {
+    let instances = world.with(|world| world.instances.len());
+    for who in 0..instances {
+        let Some(front) = world.with(|world| world.instances[who].front.clone()) else {
+            return Some(format!("I37: {who} does not live"));
+        };
+        if let Some(reason) = front.readiness.reasons().first() {
+            return Some(format!("I37: {who} is not ready: {reason}"));
+        }
+        let (_, status) = people::get(&front.router, "/api/v1/status").await;
+        let sources = status["sources"].as_array().cloned().unwrap_or_default();
+        if let Some(blind) = sources.iter().find(|it| it["blind"] == true) {
+            return Some(format!("I37: a source is blind for {who}: {blind}"));
+        }
     }
-    let (_, status) = people::get(router, "/api/v1/status").await;
-    let sources = status["sources"].as_array().cloned().unwrap_or_default();
-    if let Some(blind) = sources.iter().find(|it| it["blind"] == true) {
-        return Some(format!("I37: a source is blind: {blind}"));
-    }
+    let Some(leader) = world.with(|world| world.leader()) else {
+        return Some("I37: nobody leads".into());
+    };
+    let front = world.with(|world| world.instances[leader].front.clone())?;
+    let blocked = blocked(&front.router).await;
+    world.with(|world| {
+        let unsettled = world.unsettled(&blocked).map(|it| format!("I37: {it}"));
+        let unrecorded =
+            |who| Some(format!("I34: {who} has not on record: {}", world.unrecorded(who)?));
+        unsettled.or_else(|| (0..instances).find_map(unrecorded))
+    })
+}
+
+/// What stands in the way of each host, as a remediator says.
+async fn blocked(router: &Router) -> BTreeMap<HostName, Vec<String>> {
     let (_, hosts) = people::get(router, "/api/v1/hosts").await;
     let hosts = hosts["hosts"].as_array().cloned().unwrap_or_default();
     let blocks = |host: &Value| {
@@ -226,31 +284,29 @@ async fn what_is_wrong(shared: &Shared, router: &Router, readiness: &Readiness) 
         blocks.iter().filter_map(|it| it.as_str().map(str::to_owned)).collect()
     };
     let named = |host: &Value| Some((host["host"].as_str()?.parse().ok()?, blocks(host)));
-    let blocked: BTreeMap<HostName, Vec<String>> = hosts.iter().filter_map(named).collect();
-    shared.with(|world| {
-        let unsettled = world.unsettled(&blocked).map(|it| format!("I37: {it}"));
-        unsettled.or_else(|| world.unrecorded().map(|it| format!("I34: not on record: {it}")))
-    })
+    hosts.iter().filter_map(named).collect()
 }
 
 impl World {
-    /// Nobody lives for a while: a service manager starts it again at once, a
+    /// Whose the decisions are.
+    fn leader(&self) -> Option<usize> {
+        self.ensemble.as_ref().map_or(Some(0), Ensemble::leader)
+    }
+
+    /// For how long nobody lives: a service manager starts it again at once, a
     /// machine takes minutes, a person longer than alerts live.
-    fn be_dead(&mut self) {
-        let while_dead = match self.dice.u8(0..8) {
+    fn while_dead(&mut self) -> Millis {
+        match self.dice.u8(0..8) {
             0 => self.dice.u64(5 * MINUTE..=20 * MINUTE),
             1 => self.dice.u64(30 * SECOND..=5 * MINUTE),
             _ => self.dice.u64(SECOND..=10 * SECOND),
-        };
-        self.advance(self.now + while_dead);
-        // Nobody hears what is said meanwhile.
-        self.take_requests();
+        }
     }
 }
 
 /// The store hangs while a person's command is written, and answers in the end.
 pub(super) async fn through_a_hanging_store(shared: &Shared) {
-    shared.with(World::be_born);
+    let shared = &shared.be_born(0);
     let parts = assemble(shared).await.expect("nothing is wrong yet");
     let router = api::router(parts.app);
     let token = CancellationToken::new();
@@ -267,7 +323,7 @@ pub(super) async fn through_a_hanging_store(shared: &Shared) {
         people::text(&router, "/").await
     };
     is_told(&["store: ", "round: "], false).await;
-    shared.with(|world| world.chaos.hanging.insert(Area::Store));
+    shared.with(|world| world.chaos.hanging.insert((0, Area::Store)));
     let command = Request::Command(Command::Pause { all: false, ttl: "10m" });
     let command = tokio::spawn(people::send(shared.clone(), router.clone(), command));
     let page = is_told(&["store: ", "round: "], true).await;

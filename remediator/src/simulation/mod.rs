@@ -8,20 +8,30 @@
 //! any step that it takes. After each step the oracle looks for what must never
 //! be seen; in the end all must be well again.
 //!
+//! Two or three remediators may live there, each on a machine of its own, and share a
+//! store whose lead is part of each transaction ([`ensemble`], [`fenced`]). A seed then also
+//! stops processes and lets them go on, cuts machines off from the store, and takes the lead
+//! away. And the one that leads is stopped at every point at which it can wait, and goes on
+//! when its decision has become wrong ([`sigstop`]).
+//!
 //!     cargo test -p satellite-remediator --lib simulation
-//!     SATELLITE_SEEDS=100000 cargo test -p satellite-remediator --lib simulation
-//!     SATELLITE_SEED=42 cargo test -p satellite-remediator --lib simulation
+//!     SATELLITE_SEEDS=100000 cargo test -p satellite-remediator --lib no_seed_breaks
+//!     SATELLITE_SEED=42 cargo test -p satellite-remediator --lib no_seed_of_several
 //!
 //! The last prints all that happens in the run of one seed. What it deliberately
-//! does not do: HTTP to the peers and their JSON, redb, the operating system's own
-//! files. Those have tests against real ones.
+//! does not do: HTTP to the peers and their JSON, redb, ZooKeeper's protocol, the
+//! operating system's own files. Those have tests against real ones.
 
 mod chaos;
 mod disk;
+mod ensemble;
+mod fenced;
 mod life;
 mod oracle;
 mod peers;
 mod people;
+mod process;
+mod sigstop;
 mod store;
 mod world;
 
@@ -41,8 +51,9 @@ use self::{
     world::{Shared, World},
 };
 
-/// Seeds that every change has to survive.
+/// Seeds that every change has to survive, and those of several remediators.
 const SEEDS: u64 = 2500;
+const SEEDS_OF_SEVERAL: u64 = 800;
 
 const CONFIG: &str = r#"
 listen: 127.0.0.1:5001
@@ -77,16 +88,39 @@ fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn run(seed: u64, traced: bool) -> Result<Counts, Failure> {
-    life::run(World::new(seed, config(), traced))
+/// A world that a seed decides, and whether all that happens in it is written down.
+type Make = fn(u64, &Config, bool) -> World;
+
+fn run(make: Make, seed: u64, traced: bool) -> Result<Counts, Failure> {
+    life::run(make(seed, config(), traced))
 }
 
 #[test]
 fn no_seed_breaks_an_invariant_and_all_end_well() {
-    if let Some(seed) = from_environment("SATELLITE_SEED") {
-        return tell(seed);
+    let Some((seeds, counts)) = explore(World::new, SEEDS) else { return };
+    let Counts { lives, offs, give_backs, commands, deliveries, .. } = counts;
+    for happened in [lives, offs, give_backs, commands, deliveries] {
+        assert!(happened > seeds, "too little happens to show anything: {counts:?}");
     }
-    let seeds = from_environment("SATELLITE_SEEDS").unwrap_or(SEEDS);
+}
+
+#[test]
+fn no_seed_of_several_breaks_an_invariant_and_all_end_well() {
+    let Some((seeds, counts)) = explore(World::of_several, SEEDS_OF_SEVERAL) else { return };
+    let Counts { lives, leads, stops, offs, give_backs, commands, .. } = counts;
+    for happened in [lives, leads, stops, offs, give_backs, commands] {
+        assert!(happened > seeds, "too little happens to show anything: {counts:?}");
+    }
+}
+
+/// Lives through all seeds, and says how many there are and what was seen; or tells of one,
+/// where that is wanted.
+fn explore(make: Make, seeds: u64) -> Option<(u64, Counts)> {
+    if let Some(seed) = from_environment("SATELLITE_SEED") {
+        tell(make, seed);
+        return None;
+    }
+    let seeds = from_environment("SATELLITE_SEEDS").unwrap_or(seeds);
     let next = AtomicU64::new(0);
     let explore = || {
         let mut counts = Counts::default();
@@ -95,7 +129,7 @@ fn no_seed_breaks_an_invariant_and_all_end_well() {
             if seed >= seeds {
                 return Ok(counts);
             }
-            match run(seed, false) {
+            match run(make, seed, false) {
                 Ok(more) => counts += more,
                 Err(Failure { violation, .. }) => {
                     // The others need not go on.
@@ -115,7 +149,7 @@ fn no_seed_breaks_an_invariant_and_all_end_well() {
         match outcome {
             Ok(more) => counts += more,
             Err((seed, violation)) => {
-                let replay = run(seed, true).expect_err("the same seed does the same again");
+                let replay = run(make, seed, true).expect_err("the same seed does the same again");
                 let last = replay.trace.len().saturating_sub(200);
                 println!("{}", replay.trace[last..].join("\n"));
                 panic!("seed {seed}: {violation}\nall of it: SATELLITE_SEED={seed}");
@@ -123,14 +157,11 @@ fn no_seed_breaks_an_invariant_and_all_end_well() {
         }
     }
     println!("{seeds} seeds: {counts:?}");
-    let Counts { lives, offs, give_backs, commands, deliveries, .. } = counts;
-    for happened in [lives, offs, give_backs, commands, deliveries] {
-        assert!(happened > seeds, "too little happens to show anything: {counts:?}");
-    }
+    Some((seeds, counts))
 }
 
-fn tell(seed: u64) {
-    let told = run(seed, true);
+fn tell(make: Make, seed: u64) {
+    let told = run(make, seed, true);
     match told {
         Ok(counts) => println!("seed {seed}: {counts:?}"),
         Err(Failure { violation, trace }) => {
@@ -148,8 +179,10 @@ async fn i31_a_store_that_hangs_is_told_until_it_answers() {
 #[test]
 fn a_seed_does_the_same_every_time() {
     for seed in 0..10 {
-        let [first, second] = [0, 1].map(|_| life::history(World::new(seed, config(), true)));
-        assert!(!first.is_empty());
-        assert_eq!(first, second);
+        for make in [World::new, World::of_several] {
+            let [first, second] = [0, 1].map(|_| life::history(make(seed, config(), true)));
+            assert!(!first.is_empty());
+            assert_eq!(first, second);
+        }
     }
 }

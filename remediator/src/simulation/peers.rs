@@ -390,20 +390,22 @@ pub(super) struct Peers(pub(super) Shared);
 
 impl Peers {
     /// Asks, and waits for the answer, which is that of an instant in between.
-    async fn ask<T>(
+    async fn ask<T: Send + 'static>(
         &self,
         source: Source,
-        answer: impl FnOnce(&mut World) -> Answer<T>,
+        answer: impl FnOnce(&mut World) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let slow = self.0.with(|world| world.chaos.slow.contains(&source));
-        self.0.pass(if slow { 500..=4 * SECOND } else { 1..=15 }).await;
-        if self.0.with(|world| world.chaos.out_of_reach.contains(&source)) {
-            self.0.pass(1..=5 * SECOND).await;
-            return Err("no whole answer within 5s".into());
+        let there = if slow { 500..=4 * SECOND } else { 1..=15 };
+        let back = if slow { 1..=SECOND } else { 1..=15 };
+        let answer = move |world: &mut World| {
+            (!world.chaos.out_of_reach.contains(&source)).then(|| answer(world))
+        };
+        if let Some(answer) = self.0.have(there, back, answer).await {
+            return answer;
         }
-        let answer = self.0.with(answer);
-        self.0.pass(if slow { 1..=SECOND } else { 1..=15 }).await;
-        answer
+        self.0.pass(1..=5 * SECOND).await;
+        Err("no whole answer within 5s".into())
     }
 }
 
@@ -417,8 +419,8 @@ impl Sources for Peers {
         let number = number(url);
         async move {
             let source = Source::Alertmanager(number);
-            let answer = self.ask(source, |world| world.answer_alertmanager(number)).await;
-            self.0.with(|world| world.saw_alerts(number, &answer));
+            let answer = self.ask(source, move |world| world.answer_alertmanager(number)).await;
+            self.0.with(|world| world.saw_alerts(self.0.who, number, &answer));
             answer
         }
         .boxed()
@@ -435,8 +437,9 @@ impl Sources for Peers {
 
     fn mesos<'a>(&'a self, masters: &'a [Url]) -> BoxFuture<'a, Answer<Mesos>> {
         async move {
-            let answer = self.ask(Source::Mesos, |world| world.answer_mesos(masters)).await;
-            self.0.with(|world| world.saw_agents(&answer));
+            let named = masters.to_vec();
+            let answer = self.ask(Source::Mesos, move |world| world.answer_mesos(&named)).await;
+            self.0.with(|world| world.saw_agents(self.0.who, &answer));
             answer
         }
         .boxed()

@@ -10,7 +10,10 @@ use http::{Method, Request as HttpRequest, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::world::{Event, Millis, Request, Shared, WHITELIST, World};
+use super::{
+    process::Condition,
+    world::{Event, Millis, Request, Shared, WHITELIST, World},
+};
 
 /// What a person says.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,8 +72,8 @@ pub(super) fn command(world: &mut World) {
     let host = world.hosts[host].name.to_string();
     for _ in 0..world.dice.u8(1..=3) {
         let command = about(world, host.clone());
-        let soon = world.dice.u64(SOON);
-        world.after(soon, Event::Say(command));
+        let (soon, who) = (world.dice.u64(SOON), world.anybody());
+        world.after(soon, Event::Say { who, command });
     }
 }
 
@@ -91,34 +94,35 @@ fn about(world: &mut World, host: String) -> Command {
 }
 
 /// A person lets automation rest, or go on.
-pub(super) fn pause_or_resume(world: &mut World) {
+pub(super) fn pause_or_resume(world: &mut World, who: usize) {
     let command = if world.dice.bool() {
         let ttl = ["2m", "10m"][world.dice.usize(0..2)];
         Command::Pause { all: world.dice.bool(), ttl }
     } else {
         Command::Resume
     };
-    world.ask(Request::Command(command));
+    world.ask(who, Request::Command(command));
 }
 
 /// A person lets automation go on.
 pub(super) fn resume(world: &mut World) {
-    world.ask(Request::Command(Command::Resume));
+    let who = world.anybody();
+    world.ask(who, Request::Command(Command::Resume));
 }
 
-/// A person edits the whitelist by hand.
-pub(super) fn edit_file(world: &mut World) {
+/// A person edits a whitelist by hand.
+pub(super) fn edit_file(world: &mut World, who: usize) {
     let number = world.chaos.number();
     let edits = [String::new(), format!("by-hand-{number}.lab\n"), format!("# {number}\nh1.lab")];
     let edit = &edits[world.dice.usize(0..edits.len())];
-    world.note(format_args!("somebody writes {edit:?} into the whitelist"));
-    world.oracle.edited_by_hand(edit.clone().into_bytes());
-    world.files.put(Path::new(WHITELIST), edit.as_bytes());
-    world.look_at_whitelist();
+    world.note(format_args!("somebody writes {edit:?} into the whitelist of {who}"));
+    world.oracle.edited_by_hand(who, edit.clone().into_bytes());
+    world.instances[who].files.put(Path::new(WHITELIST), edit.as_bytes());
+    world.look_at_whitelist(who);
 }
 
 /// An Alertmanager delivers something: late, repeated, out of order, as it comes.
-pub(super) fn deliver(world: &mut World) {
+pub(super) fn deliver(world: &mut World, who: usize) {
     let host = world.dice.usize(0..world.hosts.len());
     let status = if world.dice.bool() { "firing" } else { "resolved" };
     let number = world.chaos.number();
@@ -137,20 +141,24 @@ pub(super) fn deliver(world: &mut World) {
         "status": status, "receiver": "satellite", "groupLabels": {}, "commonLabels": {},
         "commonAnnotations": {}, "externalURL": "", "alerts": [alert],
     });
-    world.ask(Request::Webhook { number, body: body.to_string() });
+    world.ask(who, Request::Webhook { number, body: body.to_string() });
 }
 
 /// Sends it, and tells the oracle what was answered, unless nobody lives any more
 /// to have answered.
 pub(super) async fn send(shared: Shared, router: Router, wanted: Request) {
+    let (who, process) = (shared.who, &shared.process);
+    process.until(Condition::Running).await;
     match wanted {
         Request::Webhook { number, body } => {
             let (status, _) = ask(&router, request(Method::POST, "/webhook", body)).await;
-            shared.with(|world| world.delivered(number, status));
+            process.until(Condition::Running).await;
+            shared.with(|world| world.delivered(who, number, status));
         }
         Request::Command(command) => {
-            let token = shared.with(|world| world.said(command.clone()));
+            let token = shared.with(|world| world.said(who, command.clone()));
             let (status, _) = ask(&router, command.request()).await;
+            process.until(Condition::Running).await;
             shared.with(|world| world.answered(token, status));
         }
         Request::Stop => {}

@@ -1,4 +1,4 @@
-//! A store whose transactions may fail, be left in doubt, or be the last thing
+//! A store that nobody shares, whose transactions may fail, be left in doubt, or be the last thing
 //! that happens. What it has taken is durable.
 
 use std::io;
@@ -48,7 +48,7 @@ impl Store for SimulatedStore {
             let outcome = self.0.with(|world| {
                 let outcome = world.store.apply(writes.clone(), seen);
                 if outcome.is_ok() {
-                    world.check_commit(&writes);
+                    world.check_commit(self.0.who, &writes);
                 }
                 outcome
             });

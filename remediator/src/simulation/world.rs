@@ -1,4 +1,4 @@
-//! All that lies outside of the remediator: hosts, peers, files, the time of day.
+//! All that lies outside of the remediators: hosts, peers, files, the time of day.
 //!
 //! The world goes on whether a remediator lives in it or not. It is driven by a
 //! queue of events and by one stream of random numbers, so that a seed decides
@@ -7,15 +7,19 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Display},
+    ops::RangeInclusive,
+    panic::resume_unwind,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use axum::Router;
 use fastrand::Rng;
 use jiff::Timestamp;
 use satellite_config::Config;
 use satellite_core::HostName;
+use satellite_toolkit::lifecycle::Readiness;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -24,9 +28,11 @@ use tokio::{
 use super::{
     chaos::{self, Ailment, Chaos},
     disk::Files,
+    ensemble::Ensemble,
     oracle::Oracle,
     peers::{Alertmanager, Masters, Prometheus, Sent},
     people::Command,
+    process::{Condition, Process},
 };
 use crate::store::Contents;
 
@@ -79,11 +85,13 @@ pub(super) enum Event {
     Deliver { alertmanager: usize, alerts: Vec<Sent> },
     Trouble,
     Heal(Ailment),
-    Say(Command),
+    Say { who: usize, command: Command },
     Audit,
+    Beat,
+    GiveUp(u64),
 }
 
-/// What somebody wants of the remediator.
+/// What somebody wants of a remediator.
 pub(super) enum Request {
     /// Alertmanager delivers; the number makes each delivery another one.
     Webhook { number: u64, body: String },
@@ -119,71 +127,137 @@ pub(super) enum Fate {
     DiesAfter,
 }
 
+/// One remediator and the machine that it runs on.
+pub(super) struct Instance {
+    /// The process that lives there, or lived there last.
+    pub(super) process: Process,
+    /// What others ask of it, while it lives.
+    pub(super) front: Option<Front>,
+    /// What the clock shows more than it should, in milliseconds.
+    pub(super) clock_error: i64,
+    pub(super) files: Files,
+    /// What somebody has wanted of it, until that is sent.
+    requests: Vec<Request>,
+    pub(super) called: Arc<Notify>,
+}
+
+/// How others reach a remediator that lives.
+#[derive(Clone)]
+pub(super) struct Front {
+    pub(super) router: Router,
+    pub(super) readiness: Readiness,
+}
+
+impl Instance {
+    fn new() -> Self {
+        Self {
+            process: Process::dead(),
+            front: None,
+            clock_error: 0,
+            files: Files::default(),
+            requests: Vec::new(),
+            called: Arc::default(),
+        }
+    }
+}
+
 /// All of it.
 pub(super) struct World {
     pub(super) dice: Rng,
     pub(super) config: Config,
     pub(super) now: Millis,
-    /// When the present life began, by its own clock and by the world's.
-    life: Option<(Instant, Millis)>,
-    pub(super) dead: bool,
-    /// What the remediator's clock shows more than it should, in milliseconds.
-    pub(super) clock_error: i64,
     pub(super) hosts: Vec<Host>,
     pub(super) prometheus: Vec<Prometheus>,
     pub(super) alertmanagers: Vec<Alertmanager>,
     pub(super) masters: Masters,
-    pub(super) files: Files,
+    pub(super) instances: Vec<Instance>,
+    /// What is stored.
     pub(super) store: Contents,
+    /// Where it is, if the remediators share it.
+    pub(super) ensemble: Option<Ensemble>,
     pub(super) chaos: Chaos,
     pub(super) oracle: Oracle,
+    /// Whether what is written are documents that the oracle can judge.
+    pub(super) is_judged: bool,
     queue: BTreeMap<(Millis, u64), Event>,
     queued: u64,
-    requests: Vec<Request>,
+    /// Told that something happens earlier than was known.
+    pub(super) scheduled: Arc<Notify>,
     /// What happened, where somebody wants to read it.
     pub(super) trace: Option<Vec<String>>,
 }
 
 impl World {
+    /// One that a seed decides, with a remediator in it.
     pub(super) fn new(seed: u64, config: &Config, traced: bool) -> Self {
         let mut dice = Rng::with_seed(seed);
         let mut config = config.clone();
         let chaos = Chaos::draw(&mut dice, &mut config);
         let hosts = chaos::hosts(&mut dice);
+        let mut world = Self::of(dice, config, hosts, chaos, 1);
+        world.trace = traced.then(Vec::new);
+        chaos::put_first_file(&mut world);
+        world.begin();
+        world.after(SECOND, Event::Trouble);
+        world
+    }
+
+    /// One that a seed decides, with several remediators that share a store.
+    pub(super) fn of_several(seed: u64, config: &Config, traced: bool) -> Self {
+        let mut dice = Rng::with_seed(seed);
+        let mut config = config.clone();
+        let chaos = Chaos::draw_for_several(&mut dice, &mut config);
+        let (hosts, instances) = (chaos::hosts(&mut dice), dice.usize(2..=3));
+        let mut world = Self::of(dice, config, hosts, chaos, instances);
+        world.trace = traced.then(Vec::new);
+        chaos::put_first_file(&mut world);
+        world.begin();
+        world.begin_ensemble();
+        world.after(SECOND, Event::Trouble);
+        world
+    }
+
+    /// One in which nothing goes wrong by itself, with so many remediators that share a store.
+    pub(super) fn quiet(config: &Config, instances: usize) -> Self {
+        let (dice, hosts) = (Rng::with_seed(0), chaos::well_hosts());
+        let mut world = Self::of(dice, config.clone(), hosts, Chaos::none(), instances);
+        chaos::list_all(&mut world);
+        world.begin();
+        world.begin_ensemble();
+        world
+    }
+
+    /// One in which nothing has happened yet.
+    fn of(dice: Rng, config: Config, hosts: Vec<Host>, chaos: Chaos, instances: usize) -> Self {
         let prometheus = config.prometheus.iter().map(|_| Prometheus::new(hosts.len()));
-        let mut world = Self {
+        Self {
             prometheus: prometheus.collect(),
             alertmanagers: config.alertmanagers.iter().map(|_| Alertmanager::default()).collect(),
             masters: Masters::default(),
-            files: Files::default(),
+            instances: (0..instances).map(|_| Instance::new()).collect(),
             store: Contents::default(),
-            oracle: Oracle::default(),
+            ensemble: None,
+            oracle: Oracle::of(instances),
+            is_judged: true,
             now: 0,
-            life: None,
-            dead: false,
-            clock_error: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            requests: Vec::new(),
-            trace: traced.then(Vec::new),
+            scheduled: Arc::default(),
+            trace: None,
             dice,
             config,
             hosts,
             chaos,
-        };
-        world.begin();
-        world
+        }
     }
 
     fn begin(&mut self) {
-        chaos::put_first_file(self);
         for prometheus in 0..self.prometheus.len() {
             let first = self.dice.u64(0..15) * SECOND;
             self.after(first, Event::Scrape { prometheus });
             let first = self.dice.u64(0..15) * SECOND;
             self.after(first, Event::Evaluate { prometheus });
         }
-        self.after(SECOND, Event::Trouble);
         self.after(AUDIT, Event::Audit);
     }
 
@@ -191,15 +265,22 @@ impl World {
     pub(super) fn after(&mut self, delay: Millis, event: Event) {
         self.queued += 1;
         self.queue.insert((self.now + delay, self.queued), event);
+        self.scheduled.notify_one();
     }
 
-    pub(super) fn ask(&mut self, request: Request) {
-        self.requests.push(request);
+    /// Whichever of the remediators somebody turns to.
+    pub(super) fn anybody(&mut self) -> usize {
+        self.dice.usize(0..self.instances.len())
     }
 
-    /// What somebody has wanted of the remediator since this was last asked.
-    pub(super) fn take_requests(&mut self) -> Vec<Request> {
-        std::mem::take(&mut self.requests)
+    pub(super) fn ask(&mut self, who: usize, request: Request) {
+        self.instances[who].requests.push(request);
+        self.instances[who].called.notify_one();
+    }
+
+    /// What somebody has wanted of a remediator since this was last asked.
+    pub(super) fn take_requests(&mut self, who: usize) -> Vec<Request> {
+        std::mem::take(&mut self.instances[who].requests)
     }
 
     /// When something happens next.
@@ -208,38 +289,32 @@ impl World {
     }
 
     /// A process begins to live.
-    pub(super) fn be_born(&mut self) {
-        self.life = Some((Instant::now(), self.now));
-        self.dead = false;
-        let wall = self.wall();
-        self.oracle.begin_life(self.now, wall);
-        self.note(format_args!("the remediator starts"));
+    fn be_born(&mut self, who: usize) -> Process {
+        let process = Process::start();
+        self.instances[who].process = process.clone();
+        let wall = self.wall(who);
+        self.oracle.begin_life(who, self.now, wall);
+        self.note(format_args!("remediator {who} starts"));
+        process
     }
 
     /// The process is gone.
-    pub(super) fn bury(&mut self, with_power: bool) {
-        self.catch_up();
-        self.life = None;
-        self.note(format_args!("the remediator is gone; power cut: {with_power}"));
+    pub(super) fn bury(&mut self, who: usize, with_power: bool) {
+        self.instances[who].process.kill();
+        self.instances[who].front = None;
+        self.note(format_args!("remediator {who} is gone; power cut: {with_power}"));
         if with_power {
-            let kept = self.files.durable_content(Path::new(WHITELIST)).map(<[u8]>::to_vec);
-            let Self { files, dice, .. } = self;
+            let Self { instances, dice, .. } = self;
+            let files = &mut instances[who].files;
+            let kept = files.durable_content(Path::new(WHITELIST)).map(<[u8]>::to_vec);
             files.cut_power(dice);
-            self.look_after_power_cut(kept.as_deref());
+            self.look_after_power_cut(who, kept.as_deref());
         }
-        self.check_deliveries();
+        self.check_deliveries(who);
     }
 
-    pub(super) fn is_alive(&self) -> bool {
-        self.life.is_some() && !self.dead
-    }
-
-    /// Moves the time on to that of the process that lives.
-    fn catch_up(&mut self) {
-        if let Some((born, at)) = self.life {
-            let age = born.elapsed().as_millis();
-            self.now = at + Millis::try_from(age).unwrap_or(Millis::MAX);
-        }
+    pub(super) fn runs(&self, who: usize) -> bool {
+        self.instances[who].process.is(Condition::Running)
     }
 
     /// Everything happens that is due by `until`.
@@ -265,11 +340,13 @@ impl World {
             Event::Deliver { alertmanager, alerts } => self.deliver(alertmanager, alerts),
             Event::Trouble => chaos::strike(self),
             Event::Heal(ailment) => chaos::heal(self, ailment),
-            Event::Say(command) => self.ask(Request::Command(command)),
+            Event::Say { who, command } => self.ask(who, Request::Command(command)),
             Event::Audit => {
-                self.audit_file();
+                (0..self.instances.len()).for_each(|who| self.audit_file(who));
                 self.after(AUDIT, Event::Audit);
             }
+            Event::Beat => self.beat(),
+            Event::GiveUp(token) => self.oracle.forget(token),
         }
     }
 
@@ -278,9 +355,10 @@ impl World {
         instant(self.now)
     }
 
-    /// The time of day as the remediator's machine has it.
-    pub(super) fn wall(&self) -> Timestamp {
-        let milliseconds = i64::try_from(self.now).unwrap_or(i64::MAX) + self.clock_error;
+    /// The time of day as the machine of a remediator has it.
+    pub(super) fn wall(&self, who: usize) -> Timestamp {
+        let error = self.instances[who].clock_error;
+        let milliseconds = i64::try_from(self.now).unwrap_or(i64::MAX) + error;
         Timestamp::from_millisecond(BEGIN * 1000 + milliseconds).expect("the world is young")
     }
 
@@ -297,10 +375,10 @@ impl World {
     }
 
     /// Whether a step succeeds, by the troubles that there are.
-    fn fate(&mut self, area: Area, what: &str, target: &dyn Display) -> Fate {
-        let fate = self.chaos.fate(area, &mut self.dice);
+    fn fate(&mut self, who: usize, area: Area, what: &str, target: &dyn Display) -> Fate {
+        let fate = self.chaos.fate(who, area, &mut self.dice);
         if fate != Fate::Succeeds {
-            self.note(format_args!("{what} {target}: {fate:?}"));
+            self.note(format_args!("remediator {who}: {what} {target}: {fate:?}"));
         }
         fate
     }
@@ -312,65 +390,93 @@ pub(super) fn instant(at: Millis) -> Timestamp {
     Timestamp::from_millisecond(BEGIN * 1000 + milliseconds).expect("the world is young")
 }
 
-/// The world, for everything that lives in it.
+/// The world, for a process that lives in it.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Inner>);
+pub(super) struct Shared {
+    inner: Arc<Inner>,
+    /// Whose process it is.
+    pub(super) who: usize,
+    pub(super) process: Process,
+}
 
 struct Inner {
     world: Mutex<World>,
-    died: Notify,
+    /// When the world began, by the clock of those who live in it.
+    began: Instant,
 }
 
 impl Shared {
+    /// The world, for whoever looks at it from outside.
     pub(super) fn new(world: World) -> Self {
-        Self(Arc::new(Inner { world: Mutex::new(world), died: Notify::new() }))
+        let inner = Inner { world: Mutex::new(world), began: Instant::now() };
+        Self { inner: Arc::new(inner), who: 0, process: Process::start() }
+    }
+
+    /// The world, for a process of this remediator's that begins to live.
+    pub(super) fn be_born(&self, who: usize) -> Self {
+        let process = self.with(|world| world.be_born(who));
+        Self { inner: Arc::clone(&self.inner), who, process }
     }
 
     /// Looks at the world as it is now, or changes it.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
         // A panic in a checker fails the run anyway.
-        let mut world = self.0.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        world.catch_up();
+        let world = &self.inner.world;
+        let mut world = world.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let age = self.inner.began.elapsed().as_millis();
+        world.now = Millis::try_from(age).unwrap_or(Millis::MAX);
         act(&mut world)
     }
 
-    /// Takes a moment, in which others act. A process that is dead by then never
-    /// gets any further.
-    pub(super) async fn pass(&self, milliseconds: std::ops::RangeInclusive<Millis>) {
+    /// Takes a moment, in which others act. A process that is stopped then gets no further
+    /// until it goes on, and one that is dead never does.
+    pub(super) async fn pass(&self, milliseconds: RangeInclusive<Millis>) {
         let moment = self.with(|world| world.dice.u64(milliseconds));
         sleep(Duration::from_millis(moment)).await;
-        if self.with(|world| world.dead) {
-            std::future::pending::<()>().await;
-        }
+        self.process.until(Condition::Running).await;
+    }
+
+    /// What others do for this process: they go on also where it is stopped, and their answer
+    /// is that of the instant at which they gave it. They take a moment to hear of it, and one
+    /// to be heard.
+    pub(super) async fn have<T: Send + 'static>(
+        &self,
+        there: RangeInclusive<Millis>,
+        back: RangeInclusive<Millis>,
+        act: impl FnOnce(&mut World) -> T + Send + 'static,
+    ) -> T {
+        let world = self.clone();
+        let elsewhere = tokio::spawn(async move {
+            let moment = world.with(|world| world.dice.u64(there));
+            sleep(Duration::from_millis(moment)).await;
+            let (done, moment) = world.with(|world| {
+                let done = act(world);
+                (done, world.dice.u64(back))
+            });
+            sleep(Duration::from_millis(moment)).await;
+            done
+        });
+        let done = elsewhere.await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
+        self.process.until(Condition::Running).await;
+        done
     }
 
     /// One step of the remediator: it takes a moment, and has some fate.
     pub(super) async fn face(&self, area: Area, what: &str, target: &(dyn Display + Sync)) -> Fate {
         self.pass(1..=4).await;
-        self.with(|world| world.fate(area, what, target))
+        self.with(|world| world.fate(self.who, area, what, target))
     }
 
     /// Waits for as long as a disk hangs.
     pub(super) async fn hang(&self, area: Area) {
-        let hangs = |world: &mut World| {
-            // While the remediator starts nobody else does.
-            world.advance(world.now);
-            world.chaos.hanging.contains(&area)
-        };
-        while self.with(hangs) {
+        while self.with(|world| world.chaos.hanging.contains(&(self.who, area))) {
             self.pass(SECOND..=SECOND).await;
         }
     }
 
     /// The process dies here.
     pub(super) async fn die<T>(&self) -> T {
-        self.with(|world| world.dead = true);
-        self.0.died.notify_one();
+        self.process.kill();
         std::future::pending().await
-    }
-
-    /// Until the process dies.
-    pub(super) async fn death(&self) {
-        self.0.died.notified().await;
     }
 }

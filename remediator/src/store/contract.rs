@@ -23,7 +23,7 @@ fn remove(path: &str, expected: u64) -> Write {
 
 /// Checks a store in which nothing is yet and that this process leads, and leaves things in
 /// it. `reopened` gives the same store, opened by somebody else.
-pub(super) async fn holds<S: Store>(store: S, reopened: impl AsyncFnOnce(S) -> Box<dyn Store>) {
+pub(crate) async fn holds<S: Store>(store: S, reopened: impl AsyncFnOnce(S) -> Box<dyn Store>) {
     begins_empty(&store).await;
     counts_versions_and_revisions(&store).await;
     compares_before_it_sets(&store).await;

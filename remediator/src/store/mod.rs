@@ -6,7 +6,7 @@
 //! both pass the same tests (`contract.rs`). It knows nothing of what is in a document.
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod embedded;
 mod shadow;
 mod zookeeper;

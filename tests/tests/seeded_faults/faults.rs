@@ -24,6 +24,7 @@ const WEBHOOK: &str = "remediator/src/api/webhook.rs";
 const EVENTS: &str = "remediator/src/api/events.rs";
 const STORM: &str = "remediator/core/src/plan/storm.rs";
 const WATCHING: &str = "remediator/core/src/plan/watching.rs";
+const DOCUMENTS: &str = "remediator/src/ledger/documents.rs";
 const CLOCK: &str = "remediator/src/clock.rs";
 const MANUAL: &str = "remediator/core/src/manual.rs";
 
@@ -233,5 +234,51 @@ pub(crate) const FAULTS: &[Fault] = &[
         instead: "let since = wall.as_second() - 1_799_990_000;
         Now { wall, uptime: std::time::Duration::from_secs(since.unsigned_abs()) }",
         breaks: &["I6", "I15", "I19"],
+    },
+];
+
+/// Those that show only where several share a store.
+pub(crate) const FAULTS_OF_SEVERAL: &[Fault] = &[
+    Fault {
+        name: "automation_writes_as_people_do",
+        file: RECONCILE,
+        text: "desk.commit(&Batch::of_plan(&plan), Writer::Automation)",
+        instead: "desk.commit(&Batch::of_plan(&plan), Writer::Person)",
+        breaks: &["I32"],
+    },
+    Fault {
+        name: "who_leads_anew_goes_on_as_if_it_had_led_all_the_time",
+        file: RECONCILE,
+        text: "if term != self.ledger.term() {",
+        instead: "if false {",
+        breaks: &["I15", "I19"],
+    },
+    Fault {
+        name: "what_is_heard_before_all_was_read_is_taken_for_all",
+        file: LEDGER,
+        text: "if self.is_in_doubt() {",
+        instead: "if false {",
+        breaks: &["I20", "I34"],
+    },
+    Fault {
+        name: "a_list_follows_from_a_part_of_the_documents",
+        file: MERGE,
+        text: "if step.is_whole || step.difference.is_none() {",
+        instead: "if true {",
+        breaks: &["I20"],
+    },
+    Fault {
+        name: "a_document_that_was_made_anew_is_taken_for_the_former",
+        file: DOCUMENTS,
+        text: "it.version.is_some() && !known.contains(&key(it))",
+        instead: "it.version > known.iter().filter_map(|it| it.0).max()",
+        breaks: &["I34"],
+    },
+    Fault {
+        name: "what_may_have_been_missed_is_not_read_again",
+        file: LEDGER,
+        text: "        self.doubt();\n        let desk = self.desk().await;",
+        instead: "        let desk = self.desk().await;",
+        breaks: &["I24", "I34"],
     },
 ];

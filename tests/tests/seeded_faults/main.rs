@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use self::faults::{FAULTS, Fault};
+use self::faults::{FAULTS, FAULTS_OF_SEVERAL, Fault};
 
 /// The seeds that a fault may take to be found: far fewer than `make test-all` runs. Most
 /// are found among the first hundred.
@@ -33,13 +33,15 @@ fn main() -> std::process::ExitCode {
             return std::process::ExitCode::FAILURE;
         }
     };
-    let trial = |fault: &'static Fault| {
+    let trial = |fault: &'static Fault, test: &'static str| {
         let copy = copy.clone();
         Trial::test(fault.name, move || {
-            copy.is_found(fault).map_err(|error| Failed::from(format!("{error:#}")))
+            copy.is_found(fault, test).map_err(|error| Failed::from(format!("{error:#}")))
         })
     };
-    libtest_mimic::run(&arguments, FAULTS.iter().map(trial).collect()).exit_code()
+    let alone = FAULTS.iter().map(|fault| trial(fault, "no_seed_breaks"));
+    let several = FAULTS_OF_SEVERAL.iter().map(|fault| trial(fault, "no_seed_of_several"));
+    libtest_mimic::run(&arguments, alone.chain(several).collect()).exit_code()
 }
 
 /// A copy of the sources to break.
@@ -90,15 +92,15 @@ impl Copy {
         fs::write(&to, content).with_context(|| format!("cannot write {}", to.display()))
     }
 
-    /// Runs the simulation with the fault, and fails unless that does, for the
-    /// right reason.
-    fn is_found(&self, fault: &Fault) -> Result<()> {
+    /// Runs a test of the simulation with the fault, and fails unless that does, for
+    /// the right reason.
+    fn is_found(&self, fault: &Fault, test: &str) -> Result<()> {
         let path = self.folder.join(fault.file);
         let whole = fs::read_to_string(&path)?;
         let places = whole.matches(fault.text).count();
         ensure!(places == 1, "{} has {places} times {:?}", fault.file, fault.text);
         fs::write(&path, whole.replace(fault.text, fault.instead))?;
-        let outcome = self.simulate();
+        let outcome = self.simulate(test);
         self.restore(fault.file)?;
         let told = outcome?;
         let Some(verdict) = told.lines().find(|line| line.starts_with("seed ")) else {
@@ -110,11 +112,11 @@ impl Copy {
         Ok(())
     }
 
-    fn simulate(&self) -> Result<String> {
+    fn simulate(&self, test: &str) -> Result<String> {
         let mut cargo = Command::new(env!("CARGO"));
         cargo
             .args(["test", "--package", "satellite-remediator", "--lib"])
-            .args(["no_seed_breaks", "--", "--nocapture"])
+            .args([test, "--", "--nocapture"])
             .current_dir(&self.folder)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("SATELLITE_SEEDS", SEEDS)
