@@ -235,6 +235,8 @@ pub(crate) struct Outside {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) sources: Arc<dyn Sources>,
     pub(crate) clock: Clock,
+    /// The name of the machine, for people.
+    pub(crate) machine: String,
 }
 
 /// The parts that decide and act, put together and not yet started.
@@ -256,7 +258,7 @@ impl Parts {
         outside: Outside,
         registry: Registry,
     ) -> anyhow::Result<Self> {
-        let Outside { store, disk, sources, clock } = outside;
+        let Outside { store, disk, sources, clock, machine } = outside;
         let readiness = Readiness::new([
             (ROUND, "the first round is not over yet"),
             (MERGE, "waits until it is known which hosts there are"),
@@ -293,7 +295,7 @@ impl Parts {
             clock: clock.clone(),
         };
         let reconciler = Reconciler {
-            observer: Observer { sources, disk, machine: machine() },
+            observer: Observer { sources, disk, machine },
             ledger: Arc::clone(&ledger),
             journal,
             config: config.subscribe(),
@@ -334,6 +336,7 @@ impl Daemon {
             disk: Arc::new(OsDisk),
             sources: Arc::new(network(mesos)?),
             clock,
+            machine: machine(),
         };
         let parts = Parts::assemble(config, outside, registry).await?;
         Ok(Self { listen, parts, reload, reloader, server_metrics, web })

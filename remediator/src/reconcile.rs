@@ -218,12 +218,14 @@ impl Reconciler {
         let mut show = tokio::time::interval(SHOW_EVERY);
         show.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while *standing.borrow_and_update() != Standing::Leads {
+            let follows = matches!(*standing.borrow(), Standing::Follows { .. });
+            let is_shown = follows && !self.ledger.read().is_begun();
             tokio::select! {
                 biased;
                 () = token.cancelled() => return None,
                 Ok(()) = standing.changed() => {}
                 // Whoever leads does not begin a store before it knows what is here.
-                _ = show.tick(), if !self.ledger.read().is_begun() => {
+                _ = show.tick(), if is_shown => {
                     let config = Arc::clone(&self.config.borrow());
                     if let Err(reason) = self.observer.find_list(&config, &self.ledger).await {
                         debug!(reason, "The store is not begun yet");

@@ -55,7 +55,8 @@ pub(crate) struct Ledger {
     documents: RwLock<Documents>,
     turn: Mutex<()>,
     revision: watch::Sender<u64>,
-    /// Told of a newer revision. Who waited first gets on first.
+    /// Told of a newer revision, too: who waited first gets on first, which a watch leaves to
+    /// chance.
     newer: Notify,
     /// Whether the documents were read at all.
     is_read: AtomicBool,

@@ -43,6 +43,8 @@ struct Session {
     /// What was written since it was last told.
     unheard: BTreeSet<String>,
     is_woken: bool,
+    /// What it says on which subject.
+    word: Option<(String, String)>,
 }
 
 /// How a session stands.
@@ -208,7 +210,7 @@ impl World {
         }
         let number = ensemble.number();
         let (unheard, is_woken) = (BTreeSet::new(), false);
-        let session = Session { who, process, last_sign, unheard, is_woken };
+        let session = Session { who, process, last_sign, unheard, is_woken, word: None };
         ensemble.sessions.insert(number, session);
         Some(number)
     }
@@ -245,6 +247,21 @@ impl World {
         self.receive(session)?;
         self.ensemble().wake();
         Ok(())
+    }
+
+    /// Says a word on a subject, and hears what the others say.
+    pub(super) fn exchange(
+        &mut self,
+        number: u64,
+        subject: String,
+        word: String,
+    ) -> Result<BTreeMap<String, String>, Lost> {
+        self.receive(number)?;
+        let sessions = &mut self.ensemble().sessions;
+        if let Some(session) = sessions.get_mut(&number) {
+            session.word = Some((subject, word));
+        }
+        Ok(sessions.values().filter_map(|it| it.word.clone()).collect())
     }
 
     pub(super) fn step_down(&mut self, session: u64) -> Result<(), Lost> {

@@ -5,6 +5,7 @@
 //! later than others do, and what it has sent arrives also when it is stopped meanwhile.
 
 use std::{
+    collections::BTreeMap,
     ops::RangeInclusive,
     sync::{Arc, Mutex as SyncMutex},
     time::Duration,
@@ -295,6 +296,19 @@ impl Store for FencedStore {
             let Ok(Session { number, .. }) = self.link.usable("write to") else { return };
             let wake = move |world: &mut World| world.wake_the_leader(number);
             self.link.ask("write to", wake).await.ok();
+        }
+        .boxed()
+    }
+
+    fn exchange(
+        &self,
+        subject: String,
+        word: String,
+    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, StoreError>> {
+        async {
+            let Session { number, .. } = self.link.usable("write to")?;
+            let exchange = move |world: &mut World| world.exchange(number, subject, word);
+            self.link.ask("write to", exchange).await
         }
         .boxed()
     }

@@ -194,6 +194,7 @@ async fn assemble(shared: &Shared) -> anyhow::Result<Parts> {
         disk: Arc::new(SimulatedDisk(shared.clone())),
         sources: Arc::new(Peers(shared.clone())),
         clock: Clock::with_wall(move || of_day.with(|world| world.wall(of_day.who))),
+        machine: format!("machine {}", shared.who),
     };
     Parts::assemble(config, outside, Registry::default()).await
 }

@@ -227,8 +227,11 @@ impl World {
         world
     }
 
-    /// One in which nothing has happened yet.
-    fn of(dice: Rng, config: Config, hosts: Vec<Host>, chaos: Chaos, instances: usize) -> Self {
+    /// One in which nothing has happened yet. Of several remediators each is beside a master.
+    fn of(dice: Rng, mut config: Config, hosts: Vec<Host>, chaos: Chaos, instances: usize) -> Self {
+        if instances > 1 {
+            config.masters.truncate(instances);
+        }
         let prometheus = config.prometheus.iter().map(|_| Prometheus::new(hosts.len()));
         Self {
             prometheus: prometheus.collect(),

@@ -279,6 +279,6 @@ pub(crate) const FAULTS_OF_SEVERAL: &[Fault] = &[
         file: LEDGER,
         text: "        self.doubt();\n        let desk = self.desk().await;",
         instead: "        let desk = self.desk().await;",
-        breaks: &["I24", "I34"],
+        breaks: &["I20", "I24", "I34"],
     },
 ];
