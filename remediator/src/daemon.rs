@@ -4,13 +4,7 @@
 //! store and journal, port, tasks. At the end every task is told at once; a round
 //! that has decided something carries it out and puts it on record first.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{
@@ -18,7 +12,7 @@ use futures::{
     future::{BoxFuture, select_all},
 };
 use prometheus_client::registry::Registry;
-use satellite_config::{Access, Config, Identity};
+use satellite_config::{Access, Config, Digest, Identity};
 use satellite_mesos::{
     AccessOptions, Client, ClientBuildError, ClientOptions, IdentityFiles, TlsOptions,
 };
@@ -47,11 +41,8 @@ use crate::{
     merge::{FileStatus, MERGE, Merger},
     reconcile::{ROUND, Reconciler, Report},
     sources::{Network, Sources},
-    store::{Credentials, EmbeddedStore, ShadowStore, Store, ZooKeeperStore},
+    store::{EmbeddedStore, ShadowStore, Store, ZooKeeperStore},
 };
-
-/// More than any user and password.
-const MAX_AUTH_BYTES: u64 = 4 * 1024;
 
 /// A source that does not take a connection for so long is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -153,7 +144,7 @@ async fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
     let listen = config.listen;
     let store = match &config.store {
         satellite_config::Store::ZooKeeper(config) => {
-            let credentials = config.auth_file.as_deref().map(credentials).transpose()?;
+            let credentials = config.auth_file.as_deref().map(read_digest).transpose()?;
             let name = format!("{} ({listen})", machine());
             return Ok(Box::new(ZooKeeperStore::open(config, credentials, &name)));
         }
@@ -177,18 +168,8 @@ fn open_embedded(path: &Path) -> anyhow::Result<EmbeddedStore> {
 }
 
 /// What the remediator is let in with by ZooKeeper.
-fn credentials(file: &Path) -> Result<Credentials, Failure> {
-    let read = || {
-        let mut text = String::new();
-        File::open(file)?.take(MAX_AUTH_BYTES + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > MAX_AUTH_BYTES {
-            return Err(io::Error::other("is too large for USER:PASSWORD"));
-        }
-        Ok(text)
-    };
-    let text = read().map_err(|error: io::Error| error.to_string());
-    let parsed = text.and_then(|text| Credentials::parse(&text));
-    parsed.map_err(|problem| {
+fn read_digest(file: &Path) -> Result<Digest, Failure> {
+    Digest::read(file).map_err(|problem| {
         Failure::usage(format!("store.zookeeper.auth_file: {}: {problem}", file.display()))
     })
 }

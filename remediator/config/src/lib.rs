@@ -11,11 +11,13 @@
 //!
 //! What is legal and unwise is no problem, and [`advise`] says it to who asks.
 //!
-//! Nothing here looks at the machine: whether a folder exists, a peer answers, or the file
-//! with the users is in order shows at run time, and may change without the file.
+//! Nothing here but [`Digest`] looks at the machine: whether a folder exists, a peer
+//! answers, or the file with the users is in order shows at run time, and may change
+//! without the file.
 
 mod advice;
 mod check;
+mod digest;
 mod raw;
 mod store;
 mod value;
@@ -30,6 +32,7 @@ use satellite_core::Policy;
 use satellite_yaml::{Complaints, Document, Problem, Tree};
 use url::Url;
 
+pub use self::digest::Digest;
 pub use self::store::{EmbeddedStore, Store, ZooKeeperStore};
 pub use self::value::{read_duration, write_duration};
 

@@ -11,7 +11,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use satellite_config::Digest;
 use satellite_core::HostName;
 use satellite_core::facts::FoundFile;
 use satellite_core::whitelist;
@@ -100,8 +101,8 @@ impl fmt::Display for Source {
 pub(crate) async fn read(source: &Source, auth_file: Option<&Path>) -> anyhow::Result<Reading> {
     let content = match source {
         Source::ZooKeeper(place) => {
-            let auth = auth_file.map(read_auth).transpose()?;
-            let read = trees::read(place, auth.as_deref()).await;
+            let auth = auth_file.map(read_digest).transpose()?;
+            let read = trees::read(place, auth.as_ref()).await;
             return read.with_context(|| format!("cannot read {source}"));
         }
         Source::Stdin => limited(std::io::stdin().lock()),
@@ -140,15 +141,8 @@ fn understand(content: &[u8]) -> anyhow::Result<Found> {
 }
 
 /// User and password of ZooKeeper's scheme `digest`, which are never shown.
-fn read_auth(path: &Path) -> anyhow::Result<String> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    let line = text.trim_end_matches(['\n', '\r']);
-    let is_whole = line.split_once(':').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
-    if !is_whole || line.contains(['\n', '\r']) {
-        bail!("{shown} does not hold USER:PASSWORD alone on its first line");
-    }
-    Ok(line.to_owned())
+fn read_digest(path: &Path) -> anyhow::Result<Digest> {
+    Digest::read(path).map_err(|problem| anyhow!("{}: {problem}", path.display()))
 }
 
 #[cfg(test)]

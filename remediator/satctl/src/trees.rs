@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use satellite_config::Digest;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::timeout;
@@ -52,18 +53,18 @@ struct Node {
 type Tree = BTreeMap<String, Node>;
 
 /// Reads the tree at a place, whichever it is.
-pub(crate) async fn read(place: &Place, auth: Option<&str>) -> anyhow::Result<Reading> {
+pub(crate) async fn read(place: &Place, auth: Option<&Digest>) -> anyhow::Result<Reading> {
     let read = timeout(DEADLINE, read_in_time(place, auth)).await;
     read.unwrap_or_else(|_| bail!("it took longer than {} s", DEADLINE.as_secs()))
 }
 
-async fn read_in_time(place: &Place, auth: Option<&str>) -> anyhow::Result<Reading> {
+async fn read_in_time(place: &Place, auth: Option<&Digest>) -> anyhow::Result<Reading> {
     let mut connector = Client::connector()
         .with_session_timeout(SESSION)
         .with_connection_timeout(CONNECT_WITHIN)
         .with_fail_eagerly();
     if let Some(auth) = auth {
-        connector = connector.with_auth("digest", auth.as_bytes());
+        connector = connector.with_auth("digest", auth.secret().as_bytes());
     }
     let client = connector.connect(&place.servers).await.context("no server answers")?;
     let node = |name: &str| format!("{}{name}", place.path);

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 pub(crate) use embedded::EmbeddedStore;
 pub(crate) use shadow::ShadowStore;
-pub(crate) use zookeeper::{Credentials, ZooKeeperStore};
+pub(crate) use zookeeper::ZooKeeperStore;
 
 /// One document as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

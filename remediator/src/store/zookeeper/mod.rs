@@ -22,13 +22,12 @@ mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::{Arc, Mutex as SyncMutex},
     time::Duration,
 };
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
-use satellite_config::ZooKeeperStore as Config;
+use satellite_config::{Digest, ZooKeeperStore as Config};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::AbortHandle,
@@ -71,45 +70,6 @@ const OVERHEAD: usize = 96;
 /// How many documents are asked for at once.
 const AT_ONCE: usize = 256;
 
-/// User and password of ZooKeeper's scheme `digest`.
-#[derive(Clone)]
-pub(crate) struct Credentials(String);
-
-impl Credentials {
-    /// Reads `USER:PASSWORD`, one line.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let line = text.trim_end_matches(['\n', '\r']);
-        match line.split_once(':') {
-            Some((user, password)) if !user.is_empty() && !password.is_empty() => {}
-            _ => return Err("is not USER:PASSWORD".into()),
-        }
-        if line.contains(['\n', '\r']) {
-            return Err("has more than one line; write USER:PASSWORD alone".into());
-        }
-        Ok(Self(line.to_owned()))
-    }
-
-    fn user(&self) -> &str {
-        self.0.split_once(':').map_or(&self.0, |(user, _)| user)
-    }
-
-    /// Whether nobody but this user may change what is guarded so. ZooKeeper keeps a digest
-    /// of the password with the user's name; whoever has got so far has the right one.
-    fn alone_may_write(&self, guards: &[Acl]) -> bool {
-        guards.iter().all(|guard| {
-            let is_ours = guard.scheme() == "digest"
-                && guard.id().split_once(':').is_some_and(|(user, _)| user == self.user());
-            is_ours || Permission::READ.has(guard.permission())
-        })
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials")
-    }
-}
-
 /// A store in ZooKeeper.
 pub(crate) struct ZooKeeperStore {
     shared: Arc<Shared>,
@@ -133,7 +93,7 @@ struct Shared {
 impl ZooKeeperStore {
     /// Begins to connect. Whether there is a ZooKeeper shows in [`Store::standing`]. `name`
     /// is what others call this process by where it leads.
-    pub(crate) fn open(config: &Config, credentials: Option<Credentials>, name: &str) -> Self {
+    pub(crate) fn open(config: &Config, credentials: Option<Digest>, name: &str) -> Self {
         let place = format!("ZooKeeper at {}{}", config.servers.join(","), config.root);
         let standing = watch::Sender::new(Standing::Away("no server has answered yet".into()));
         let session = SyncMutex::default();
@@ -436,6 +396,16 @@ fn revision_of(stat: &Stat) -> u64 {
 }
 
 /// Who may read and write what is made.
-const fn acls(credentials: Option<&Credentials>) -> Acls<'static> {
+const fn acls(credentials: Option<&Digest>) -> Acls<'static> {
     if credentials.is_some() { Acls::creator_all() } else { Acls::anyone_all() }
+}
+
+/// Whether nobody but this user may change what is guarded so. ZooKeeper keeps a digest of
+/// the password with the user's name; whoever has got so far has the right one.
+fn alone_may_write(user: &str, guards: &[Acl]) -> bool {
+    guards.iter().all(|guard| {
+        let is_ours = guard.scheme() == "digest"
+            && guard.id().split_once(':').is_some_and(|(name, _)| name == user);
+        is_ours || Permission::READ.has(guard.permission())
+    })
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use satellite_config::ZooKeeperStore as Config;
+use satellite_config::{Digest, ZooKeeperStore as Config};
 use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 use zookeeper_client::{
@@ -24,8 +24,8 @@ use zookeeper_client::{
 };
 
 use super::{
-    AUTOMATION, Credentials, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, WORDS,
-    acls, glance, reread, within,
+    AUTOMATION, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, WORDS, acls,
+    alone_may_write, glance, reread, within,
 };
 
 /// A server that does not take a connection for so long is away.
@@ -124,7 +124,7 @@ pub(super) struct Keeper {
     servers: String,
     root: String,
     session_timeout: Duration,
-    credentials: Option<Credentials>,
+    credentials: Option<Digest>,
     name: String,
     shared: Arc<Shared>,
     tell: mpsc::UnboundedSender<News>,
@@ -135,7 +135,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         config: &Config,
-        credentials: Option<Credentials>,
+        credentials: Option<Digest>,
         name: &str,
         shared: Arc<Shared>,
         tell: mpsc::UnboundedSender<News>,
@@ -183,8 +183,8 @@ impl Keeper {
             .with_session_timeout(self.session_timeout)
             .with_connection_timeout(CONNECT_WITHIN)
             .with_fail_eagerly();
-        if let Some(Credentials(digest)) = &self.credentials {
-            connector = connector.with_auth("digest", digest.as_bytes());
+        if let Some(digest) = &self.credentials {
+            connector = connector.with_auth("digest", digest.secret().as_bytes());
         }
         let connected = connector.connect(&self.servers);
         let connected = tokio::time::timeout(self.session_timeout, connected).await;
@@ -209,12 +209,12 @@ impl Keeper {
     /// Tells once of nodes that others than the configured user may write. They were made
     /// before there was one: what is there keeps the access list that it has.
     async fn warn_of_open_nodes(&self, client: &Client) {
-        let Some(credentials) = &self.credentials else { return };
+        let Some(digest) = &self.credentials else { return };
         let root = &self.root;
         let mut open = Vec::new();
         for node in ["/", WHITELIST, LEADER, WAKE, WORDS, REVISION, AUTOMATION] {
             match within(client.get_acl(node)).await {
-                Ok((guards, _)) if credentials.alone_may_write(&guards) => {}
+                Ok((guards, _)) if alone_may_write(digest.user(), &guards) => {}
                 Ok(_) => open.push(format!("{root}{}", node.trim_end_matches('/'))),
                 Err(Error::NoNode) => {}
                 // What is amiss shows in all else that is asked.
