@@ -11,7 +11,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -157,8 +157,9 @@ async fn i22_a_hand_edit_is_overwritten_counted_journalled_and_told() {
     let line = remediator.wait_for_log("Somebody else changed the whitelist").await;
     assert!(line.contains("level=warn") && line.contains("satctl off"), "{line}");
     assert!(line.contains("intruder.lab") && line.contains("h2.lab h3.lab h4.lab"), "{line}");
-    let records = remediator.journal("").await;
-    let record = records.iter().find(|record| record["kind"] == "foreign-edit").unwrap();
+    let is_edit = |record: &Value| record["kind"] == "foreign-edit";
+    let records = remediator.journalled("", is_edit).await;
+    let record = records.iter().find(|record| is_edit(record)).unwrap();
     assert_eq!(record["removed"], json!(["intruder.lab"]), "{record}");
     assert_eq!(record["added"], json!(["h2.lab", "h3.lab", "h4.lab"]), "{record}");
     // I7: what somebody wrote into it is no host for that.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     fake::Mood,
@@ -159,6 +159,7 @@ async fn of_many_new_hosts_the_log_names_the_first_and_counts_the_others() {
     assert!(line.contains("what=Enrolled") && line.contains("more=30"), "{line}");
     let told = remediator.log().iter().filter(|line| line.contains("msg=\"New host\"")).count();
     assert_eq!(told, 20);
-    let records = remediator.journal("?limit=1000").await;
-    assert_eq!(records.iter().filter(|record| record["what"] == "enrolled").count(), 50);
+    let is_enrolled = |record: &Value| record["what"] == "enrolled";
+    let records = remediator.journalled("?limit=1000", is_enrolled).await;
+    assert_eq!(records.iter().filter(|record| is_enrolled(record)).count(), 50);
 }

@@ -154,7 +154,8 @@ async fn the_predecessors_tree_is_continued_and_it_could_go_on_from_ours_needs_z
         kept.insert(host.to_owned(), document);
     }
     assert_eq!(listed_by_the_predecessor(&kept), LISTED);
-    let records = first.remediator.journal("?host=h3.lab").await;
+    let is_enrolled = |record: &Value| record["what"] == "enrolled";
+    let records = first.remediator.journalled("?host=h3.lab", is_enrolled).await;
     let why = r#"the predecessor had it off: manual event "disk/2 swap" says off"#;
     assert_eq!(records.last().unwrap()["reason"], why);
     // It goes on as ours.
@@ -399,8 +400,9 @@ async fn from_the_embedded_store_to_zookeeper_nobody_sick_is_on_for_a_moment_nee
     );
     shared.world.heal(&check_failed("h1.lab"));
     new.lists(&["h1.lab", "h3.lab", "h4.lab"]).await;
-    let records = new.remediator.journal("?host=h1.lab").await;
-    let ons = records.iter().filter(|it| it["what"] == "on").count();
+    let is_on = |record: &Value| record["what"] == "on";
+    let records = new.remediator.journalled("?host=h1.lab", is_on).await;
+    let ons = records.iter().filter(|record| is_on(record)).count();
     assert_eq!(ons, 1, "{records:?}");
     shared.run.succeed();
 }

@@ -1,6 +1,6 @@
 //! A host falls sick, goes, and comes back.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     peers::{check_failed, labels},
@@ -44,8 +44,9 @@ async fn a_sick_host_goes_and_everybody_who_asks_is_told_why() {
     ] {
         remediator.wait_for_metric(series, value).await;
     }
-    let records = remediator.journal("?host=h1.lab").await;
-    let gone = records.iter().find(|record| record["what"] == "off").unwrap();
+    let is_off = |record: &Value| record["what"] == "off";
+    let records = remediator.journalled("?host=h1.lab", is_off).await;
+    let gone = records.iter().find(|record| is_off(record)).unwrap();
     assert_eq!(gone["by"], "automation", "{gone}");
     assert_eq!(gone["rule"], "host-check", "{gone}");
     assert_eq!(gone["evidence"]["alertname"], "HostCheckFailed", "{gone}");

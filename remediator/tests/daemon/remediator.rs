@@ -204,6 +204,22 @@ impl Remediator {
         answer.json()["records"].as_array().unwrap().clone()
     }
 
+    /// The records of the journal, newest first, once they have what is looked for: what a
+    /// round or a merge does is seen before it is on record.
+    pub(crate) async fn journalled(
+        &self,
+        query: &str,
+        is_wanted: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
+        let mut records = Vec::new();
+        eventually(async || {
+            records = self.journal(query).await;
+            if records.iter().any(&is_wanted) { Ok(()) } else { Err(format!("{records:?}")) }
+        })
+        .await;
+        records
+    }
+
     /// The value of a series, written with its labels as the exposition has it.
     pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
         let text = self.get("/metrics").await.text;
