@@ -103,17 +103,17 @@ test_parts() {
   part 'documentation' documentation
   part 'alert rules' alerts/check.sh
   part 'build' cargo build --workspace --bins
-  part 'unit tests' cargo test --workspace -- --skip no_seed_breaks_an_invariant
-  part 'simulation, 2500 seeds' simulation
+  part 'unit tests' cargo test --workspace -- --skip no_seed
+  part 'simulation, 2500 seeds' simulation no_seed_breaks
+  part 'simulation of several remediators, 800 seeds' simulation no_seed_of_several
   part 'Alertmanager at its worst' cargo test --workspace --test alertmanager_lab
   part 'real cluster' cargo test --workspace --test real_cluster
   part 'several masters' cargo test --workspace --test several_masters
 }
 
-# simulation [CARGO OPTION...]: on as many seeds as $SATELLITE_SEEDS says.
+# simulation [CARGO OPTION...] TEST: on as many seeds as $SATELLITE_SEEDS says.
 simulation() {
-  cargo test --package satellite-remediator --lib "$@" \
-    no_seed_breaks_an_invariant -- --nocapture
+  cargo test --package satellite-remediator --lib "$@" -- --nocapture
 }
 
 two_at_once() {
@@ -162,7 +162,9 @@ case ${1:-} in
     mkdir -p "$target"
     printf 'test-all, sources %s (%s)\n' "$sources" "$(git describe --always --dirty 2>/dev/null)" >"$report"
     test_parts
-    SATELLITE_SEEDS=100000 part 'simulation, 100000 seeds' simulation --release
+    SATELLITE_SEEDS=100000 part 'simulation, 100000 seeds' simulation --release no_seed_breaks
+    SATELLITE_SEEDS=20000 part 'simulation of several remediators, 20000 seeds' \
+      simulation --release no_seed_of_several
     part 'seeded faults' cargo test --workspace --test seeded_faults
     FOR=60 part 'fuzzing, a minute each' fuzzing
     part 'killed 500 times' env SATELLITE_KILLS=500 \
