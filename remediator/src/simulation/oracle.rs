@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use super::{
     people::Command,
-    world::{Agent, Event, MINUTE, Millis, SECOND, WHITELIST, World, instant},
+    world::{Agent, Event, MINUTE, Millis, SECOND, WHITELIST, World, instant, millis_at},
 };
 use crate::store::Write;
 
@@ -405,7 +405,10 @@ impl World {
             return false;
         }
         if after.verdict() == Verdict::Off {
-            self.oracle.off_at.insert(host.clone(), self.now);
+            // Where a store is shared it may have been on its way for long.
+            let decided = record.as_ref().filter(|_| self.ensemble.is_some());
+            let off_at = decided.map_or(self.now, |record| millis_at(record.time));
+            self.oracle.off_at.insert(host.clone(), off_at.min(self.now));
         }
         let Some(record) = record else {
             self.violate(format_args!("I34: {host} went {} without a record", after.verdict()));

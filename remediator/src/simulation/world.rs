@@ -393,6 +393,11 @@ pub(super) fn instant(at: Millis) -> Timestamp {
     Timestamp::from_millisecond(BEGIN * 1000 + milliseconds).expect("the world is young")
 }
 
+/// When an instant was, by a right clock.
+pub(super) fn millis_at(instant: Timestamp) -> Millis {
+    Millis::try_from(instant.as_millisecond() - BEGIN * 1000).unwrap_or(0)
+}
+
 /// The world, for a process that lives in it.
 #[derive(Clone)]
 pub(super) struct Shared {
