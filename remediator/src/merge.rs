@@ -232,8 +232,11 @@ impl Merger {
         if step.is_whole || step.difference.is_none() {
             return Some(step);
         }
-        let is_whole = self.ledger.become_whole().await;
-        if is_whole { self.next_step(policy, last, found) } else { None }
+        if !self.ledger.become_whole().await {
+            return None;
+        }
+        // Others may have written since.
+        self.next_step(policy, last, found).filter(|step| step.is_whole)
     }
 
     /// The same by the documents as they are now.

@@ -227,8 +227,12 @@ impl Reconciler {
                 // Whoever leads does not begin a store before it knows what is here.
                 _ = show.tick(), if is_shown => {
                     let config = Arc::clone(&self.config.borrow());
-                    if let Err(reason) = self.observer.find_list(&config, &self.ledger).await {
-                        debug!(reason, "The store is not begun yet");
+                    let find = self.observer.find_list(&config, &self.ledger);
+                    let find = tokio::time::timeout(SHOW_EVERY, find);
+                    match token.run_until_cancelled(find).await? {
+                        Ok(Err(reason)) => debug!(reason, "The store is not begun yet"),
+                        Ok(Ok(_)) => {}
+                        Err(_) => debug!("The whitelist or the store does not answer"),
                     }
                 }
                 () = self.wake.notified() => {

@@ -45,22 +45,30 @@ impl std::fmt::Display for Sighting {
     }
 }
 
+/// What every remediator has found, this one among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sightings {
+    /// By the file's name, with the machine's.
+    pub by_file: BTreeMap<String, Sighting>,
+    /// Whether it is sure that all of these remediators are alive. One that has died and
+    /// come again under another name would count as two.
+    pub are_settled: bool,
+}
+
 /// The list to begin with where `own` was found here and `all` by every remediator that
-/// runs, this one among them, by the file's name. There is to be one beside each master.
+/// runs. There is to be one beside each master.
 ///
 /// # Errors
 /// Why the store cannot be begun yet, and what to do.
-pub fn agree(
-    own: FoundFile,
-    all: &BTreeMap<String, Sighting>,
-    masters: usize,
-) -> Answer<FoundFile> {
+pub fn agree(own: FoundFile, all: &Sightings, masters: usize) -> Answer<FoundFile> {
+    let Sightings { by_file: all, are_settled } = all;
     let told: Vec<String> = all.iter().map(|(file, found)| format!("{file}: {found}")).collect();
     let told = told.join("; ");
     if all.len() < masters {
         return Err(format!(
             "there are {masters} masters, and the remediators of {} have shown so far which \
-             whitelist they have: start the others. {told}",
+             whitelist they have: start the others, each on a machine with a name of its own. \
+             {told}",
             all.len()
         ));
     }
@@ -77,6 +85,13 @@ pub fn agree(
         return Err(format!(
             "there is a whitelist, but not on the machine of the remediator that leads: put it \
              there, too. {told}"
+        ));
+    }
+    if !are_settled {
+        return Err(format!(
+            "all have shown which whitelist they have, and it waits until it is sure that all of \
+             them are alive, which takes a little longer than store.zookeeper.session_timeout. \
+             {told}"
         ));
     }
     Ok(own)
@@ -99,8 +114,22 @@ mod tests {
 
     /// What the leader, the first, does in a cluster of three masters.
     fn leader_of(found: &[Sighting]) -> Answer<FoundFile> {
+        agree(own_of(&found[0]), &sightings(found), 3)
+    }
+
+    fn sightings(found: &[Sighting]) -> Sightings {
         let names = ["a", "b", "c", "d"].map(str::to_owned);
-        agree(own_of(&found[0]), &names.into_iter().zip(found.iter().cloned()).collect(), 3)
+        let by_file = names.into_iter().zip(found.iter().cloned()).collect();
+        Sightings { by_file, are_settled: true }
+    }
+
+    #[test]
+    fn nothing_is_begun_before_it_is_sure_who_is_alive() {
+        for found in [vec![list("ab"); 3], vec![Sighting::None; 3]] {
+            let unsure = Sightings { are_settled: false, ..sightings(&found) };
+            let why = agree(own_of(&found[0]), &unsure, 3).unwrap_err();
+            assert!(why.contains("all of them are alive"), "{why}");
+        }
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl Inherited {
     }
 
     fn take_events(&mut self, events: &Map<String, Value>) -> Result<(), Unreadable> {
+        let mut numbers = BTreeMap::new();
         for (id, event) in events {
             let name = format!("event {id:?} of manual-events");
             let Value::Object(event) = event else {
@@ -206,7 +207,7 @@ impl Inherited {
                 }
             };
             let event = read_event(&name, state, event, &mut self.left_out)?;
-            let fitting = fitting_id(id, &self.events);
+            let fitting = fitting_id(id, &self.events, &mut numbers);
             if fitting != *id {
                 self.left_out.say(format!("event {id:?} is called {fitting:?} here"));
             }
@@ -215,38 +216,38 @@ impl Inherited {
         Ok(())
     }
 
-    /// Leaves out what would change whether the host is listed: its flag was made of these
-    /// events, but of some that are not continued, too, and of equal times in no order.
+    /// Leaves out the newest events up to the one that the flag was made of: it was made of
+    /// some that are not continued, too, and of equal times in no order. What they had
+    /// superseded would rule for ever, though nobody wanted that any more.
     fn agree_with(&mut self, manual: Option<Verdict>) {
-        let wanted = manual.unwrap_or_else(|| self.managed_verdict());
-        while self.verdict() != wanted {
-            let Some(id) = self.ruling_event().map(|(id, _)| id.to_owned()) else {
-                // Nothing but the flag says it.
-                let reason = format!("manual-flag {wanted}, without an event");
-                self.left_out.say(reason.clone());
-                let event = ManualEvent {
-                    state: wanted,
-                    reason,
-                    author: AUTHOR.to_owned(),
-                    time: Timestamp::UNIX_EPOCH,
-                    ttl: None,
-                };
-                self.events.insert(FLAG_EVENT.to_owned(), event);
+        let was = manual.map_or("null".to_owned(), |flag| flag.to_string());
+        for id in self.newest_first() {
+            if manual == Some(self.events[&id].state) {
                 return;
-            };
+            }
             self.events.remove(&id);
-            let was = manual.map_or("null".to_owned(), |flag| flag.to_string());
             self.left_out.say(format!("event {id:?} did not count: manual-flag was {was}"));
         }
+        let Some(state) = manual else { return };
+        // Nothing but the flag says it.
+        let reason = format!("manual-flag {state}, without an event");
+        self.left_out.say(reason.clone());
+        let (author, time) = (AUTHOR.to_owned(), Timestamp::UNIX_EPOCH);
+        let event = ManualEvent { state, reason, author, time, ttl: None };
+        self.events.insert(FLAG_EVENT.to_owned(), event);
     }
 
     fn keep_the_newest(&mut self) {
-        while self.events.len() > MAX_MANUAL_EVENTS {
-            let oldest = self.events.iter().min_by_key(|(id, event)| (event.time, *id));
-            let Some(id) = oldest.map(|(id, _)| id.clone()) else { return };
+        for id in self.newest_first().into_iter().skip(MAX_MANUAL_EVENTS) {
             self.events.remove(&id);
             self.left_out.say(format!("event {id:?} is older than {MAX_MANUAL_EVENTS} others"));
         }
+    }
+
+    fn newest_first(&self) -> Vec<String> {
+        let mut events: Vec<_> = self.events.iter().map(|(id, event)| (event.time, id)).collect();
+        events.sort_unstable_by(|a, b| b.cmp(a));
+        events.into_iter().map(|(_, id)| id.clone()).collect()
     }
 }
 
@@ -315,17 +316,24 @@ fn cut(text: &str, limit: usize) -> String {
 }
 
 /// The id as ours may be, unlike any that is taken: the predecessor's could be anything.
-fn fitting_id(id: &str, taken: &BTreeMap<String, ManualEvent>) -> String {
+/// `numbers` has the last number that was given to each id that is taken.
+fn fitting_id(
+    id: &str,
+    taken: &BTreeMap<String, ManualEvent>,
+    numbers: &mut BTreeMap<String, usize>,
+) -> String {
     let plain = |it: char| if it.is_ascii_graphic() || it == ' ' { it } else { '?' };
     let fitting: String = id.chars().map(plain).take(MAX_EVENT_ID_LENGTH).collect();
     let fitting = if fitting.is_empty() { "?".to_owned() } else { fitting };
-    let numbered = |number: usize| {
+    let mut candidate = fitting.clone();
+    while taken.contains_key(&candidate) {
+        let number = numbers.entry(fitting.clone()).or_insert(1);
+        *number += 1;
         let number = format!("~{number}");
         let room = MAX_EVENT_ID_LENGTH - number.len();
-        fitting.chars().take(room).collect::<String>() + &number
-    };
-    let mut candidates = std::iter::once(fitting.clone()).chain((2..).map(numbered));
-    candidates.find(|it| !taken.contains_key(it)).expect("there is always a larger number")
+        candidate = fitting.chars().take(room).collect::<String>() + &number;
+    }
+    candidate
 }
 
 fn wrong(key: &str, found: Option<&Value>, wanted: &'static str) -> Unreadable {

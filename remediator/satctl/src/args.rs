@@ -366,7 +366,7 @@ pub(crate) struct Import {
     pub(crate) reason: Option<String>,
 
     /// A file with USER:PASSWORD of ZooKeeper's, where the tree is not open to all
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "source")]
     pub(crate) zookeeper_auth_file: Option<PathBuf>,
 }
 

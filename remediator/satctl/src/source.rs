@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use satellite_config::Digest;
 use satellite_core::HostName;
 use satellite_core::facts::FoundFile;
@@ -99,6 +99,10 @@ impl fmt::Display for Source {
 
 /// Reads all of it. `auth_file` holds what ZooKeeper wants to know.
 pub(crate) async fn read(source: &Source, auth_file: Option<&Path>) -> anyhow::Result<Reading> {
+    ensure!(
+        auth_file.is_none() || matches!(source, Source::ZooKeeper(_)),
+        "--zookeeper-auth-file is for zookeeper://… alone, and this is {source}"
+    );
     let content = match source {
         Source::ZooKeeper(place) => {
             let auth = auth_file.map(read_digest).transpose()?;

@@ -246,8 +246,7 @@ fn told_storm(storm: &Storm) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// The first few names of a list that may have thousands.
-/// The first few of them, as a line has place for.
+/// The first few names of a list that may have thousands, as a line has place for.
 pub(crate) fn enumerated(names: &[String]) -> String {
     named(names, NAMES_TOLD)
 }

@@ -68,9 +68,12 @@ async fn read_in_time(place: &Place, auth: Option<&Digest>) -> anyhow::Result<Re
     }
     let client = connector.connect(&place.servers).await.context("no server answers")?;
     let node = |name: &str| format!("{}{name}", place.path);
-    let merged = read_tree(&client, &node(MERGED)).await?;
-    let manual = read_tree(&client, &node(MANUAL)).await?;
-    let managed = read_tree(&client, &node(MANAGED)).await?;
+    // A server may be behind the others.
+    client.sync("/").await.context("no server answers")?;
+    let mut room = MAX_BYTES;
+    let merged = read_tree(&client, &node(MERGED), &mut room).await?;
+    let manual = read_tree(&client, &node(MANUAL), &mut room).await?;
+    let managed = read_tree(&client, &node(MANAGED), &mut room).await?;
     let is_text = |tree: &Tree| tree.values().any(|node| node.data.starts_with(b":"));
     let is_first = manual.is_some() || managed.is_some() || merged.as_ref().is_some_and(is_text);
     let Some(merged) = merged else {
@@ -81,6 +84,13 @@ async fn read_in_time(place: &Place, auth: Option<&Digest>) -> anyhow::Result<Re
         );
     };
     if is_first {
+        if let Some(host) = document_among(&merged) {
+            bail!(
+                "{0}/{host} is a document of the second generation, and other nodes are of the \
+                 first: stop whichever runs, and delete the trees of the one that is over",
+                node(MERGED)
+            );
+        }
         let trees = [merged, manual.unwrap_or_default(), managed.unwrap_or_default()];
         return first_generation(place, &trees);
     }
@@ -96,14 +106,20 @@ async fn read_in_time(place: &Place, auth: Option<&Digest>) -> anyhow::Result<Re
     Ok(Reading { found: Found::Documents(documents), told: vec![told] })
 }
 
+/// A host whose node has a document.
+fn document_among(tree: &Tree) -> Option<&String> {
+    tree.iter().find(|(_, node)| node.data.trim_ascii_start().starts_with(b"{")).map(|(it, _)| it)
+}
+
 fn told(place: &Place, generation: &str, hosts: usize) -> (&'static str, String) {
     let Place { servers, path } = place;
     let what = format!("the predecessor's {generation} generation, hosts: {hosts}");
     ("read", format!("zookeeper://{servers}{path}: {what}"))
 }
 
-/// All children of a node; `None`: there is no such node.
-async fn read_tree(client: &Client, path: &str) -> anyhow::Result<Option<Tree>> {
+/// All children of a node; `None`: there is no such node. What is read takes of the `room`,
+/// in bytes, that is left for all trees.
+async fn read_tree(client: &Client, path: &str, room: &mut usize) -> anyhow::Result<Option<Tree>> {
     let failed = || format!("cannot read {path}");
     let names = match client.list_children(path).await {
         Ok(names) => names,
@@ -121,11 +137,12 @@ async fn read_tree(client: &Client, path: &str) -> anyhow::Result<Option<Tree>> 
         )
     });
     let mut read = read.buffer_unordered(AT_ONCE);
-    let (mut tree, mut bytes) = (Tree::new(), 0);
+    let mut tree = Tree::new();
     while let Some(found) = read.try_next().await.with_context(failed)? {
         let Some((name, node)) = found else { continue };
-        bytes += name.len() + node.data.len();
-        ensure!(bytes <= MAX_BYTES, "{path} has more than {MAX_BYTES} bytes");
+        let left = room.checked_sub(name.len() + node.data.len());
+        *room =
+            left.with_context(|| format!("up to {path} there are more than {MAX_BYTES} bytes"))?;
         tree.insert(name, node);
     }
     Ok(Some(tree))

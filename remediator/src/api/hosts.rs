@@ -115,7 +115,7 @@ pub(super) fn require_begun(documents: &Documents) -> Result<(), ApiError> {
     if documents.is_begun() {
         return Ok(());
     }
-    let reason = "the store is not begun yet: no leading master was seen and no whitelist found";
+    let reason = "the store is not begun yet: /-/ready says what it waits for";
     Err(ApiError::Later(reason.into()))
 }
 

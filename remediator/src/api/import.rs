@@ -23,6 +23,7 @@ use satellite_core::{
     HostName,
     import::{Import, Report, Source, import},
     predecessor::Inherited,
+    whitelist::PLACEHOLDER,
 };
 use satellite_toolkit::exit::chain;
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,10 @@ fn read(body: &[u8]) -> Result<(Source, String), ApiError> {
     let said: Said = serde_json::from_slice(body).map_err(|error| ApiError::Bad(chain(&error)))?;
     let reason = parse_reason("reason", said.reason)?;
     let source = match (said.list, said.documents, said.all_on) {
+        (Some(list), None, false) if list.iter().any(|it| it.as_str() == PLACEHOLDER) => {
+            let why = format!("{PLACEHOLDER} stands where a list has no host: it is none itself");
+            return Err(ApiError::Bad(why));
+        }
         (Some(list), None, false) if !list.is_empty() => Source::List(list),
         (None, Some(documents), false) if !documents.is_empty() => {
             let read =

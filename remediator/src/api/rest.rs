@@ -19,6 +19,7 @@ use super::{
     App,
     command::{Author, parse_reason, parse_ttl, put_on_record, refuse_in_dry_run, to_the_end},
     error::ApiError,
+    hosts::require_begun,
     status::{Status, status},
 };
 use crate::{journal::Entry, ledger::Batch, store::Writer};
@@ -79,6 +80,7 @@ async fn change_once(
     let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
     let automation = {
         let documents = desk.read();
+        require_begun(&documents)?;
         let mut automation = documents.automation.clone();
         edit(&mut automation, &documents.hosts);
         automation

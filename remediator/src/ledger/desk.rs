@@ -88,11 +88,16 @@ impl Desk<'_> {
     /// What was not written for sure leaves no doubt; what stands in its way is known now.
     fn note_failure(&self, error: &StoreError) {
         match error {
-            StoreError::Conflict { path, found, .. } => {
-                let found = found.as_deref().cloned();
+            StoreError::Conflict { path, found: Some(found), .. } => {
                 let revision = self.read().revision;
                 self.settled();
-                self.ledger.take_news(BTreeMap::from([(path.clone(), found)]), revision, revision);
+                let found = BTreeMap::from([(path.clone(), Some(found.as_ref().clone()))]);
+                self.ledger.take_news(found, revision, revision);
+            }
+            // Only who reads all of it sees whether a remediator has deleted it.
+            StoreError::Conflict { found: None, .. } => {
+                self.settled();
+                self.ledger.doubt();
             }
             StoreError::Overtaken { .. } | StoreError::NotLeading | StoreError::TooLarge { .. } => {
                 self.settled();

@@ -17,11 +17,17 @@ use std::{
     time::Duration,
 };
 
-use satellite_core::{HostName, document::Record, first_list::Sighting, time::brief};
+use futures::FutureExt as _;
+use satellite_core::{
+    HostName,
+    document::Record,
+    first_list::{Sighting, Sightings},
+    time::brief,
+};
 use satellite_toolkit::{exit::chain, lifecycle::Readiness};
 use tokio::{
     sync::{Mutex, Notify, watch},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -33,7 +39,7 @@ pub(crate) use documents::{Documents, LedgerError};
 use crate::{
     hang::{self, watched},
     journal::{Entry, Recorded},
-    store::{News, Standing, Store, StoreError, Stored},
+    store::{News, Standing, Store, StoreError, Stored, Words},
     tally::Tally,
 };
 
@@ -148,14 +154,15 @@ impl Ledger {
         &self,
         file: String,
         found: &Sighting,
-    ) -> Result<BTreeMap<String, Sighting>, StoreError> {
+    ) -> Result<Sightings, StoreError> {
         let word = serde_json::to_string(found).expect("it holds only texts and numbers");
-        let words = self.store.exchange(file, word).await?;
+        let Words { by_subject, are_settled } = self.store.exchange(file, word).await?;
         let sighting = |word: String| {
             let reason = "it runs another version, which says it in other words".to_owned();
             serde_json::from_str(&word).unwrap_or(Sighting::Unreadable { reason })
         };
-        Ok(words.into_iter().map(|(file, word)| (file, sighting(word))).collect())
+        let by_file = by_subject.into_iter().map(|(file, word)| (file, sighting(word))).collect();
+        Ok(Sightings { by_file, are_settled })
     }
 
     /// Others may have written unheard: everything is read again before anything is decided
@@ -258,6 +265,7 @@ impl Ledger {
     /// cancelled.
     pub(crate) async fn follow(&self, heard: &Notify, token: CancellationToken) {
         let mut standing = self.standing();
+        let mut last_read: Option<Instant> = None;
         let mut again = interval(READ_AGAIN_EVERY);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.readiness.set(STORE, self.absence());
@@ -283,8 +291,14 @@ impl Ledger {
                     let turn = self.turn.lock().await;
                     if self.is_in_doubt() {
                         // A part of what is stored, beside what is older or unknown, is
-                        // nothing that any list may follow from.
+                        // nothing that any list may follow from. All of it is read, but not
+                        // as often as others write.
                         drop(turn);
+                        let is_due = |last: Instant| last.elapsed() >= READ_AGAIN_EVERY;
+                        if !last_read.is_none_or(is_due) {
+                            continue;
+                        }
+                        last_read = Some(Instant::now());
                         if !self.read_again().await {
                             continue;
                         }
@@ -294,6 +308,8 @@ impl Ledger {
                     }
                 }
                 News::Unknown => {
+                    // What waits is older than what will be read.
+                    while self.store.news().now_or_never().is_some() {}
                     if !self.read_again().await {
                         continue;
                     }
@@ -464,10 +480,10 @@ impl Ledger {
     }
 
     /// Waits until the documents are those of one revision, or reads everything again, and
-    /// says whether a list may follow from them. What is newer than all transactions also
-    /// then was written without any remediator.
+    /// says whether a list may follow from them.
     pub(crate) async fn become_whole(&self) -> bool {
-        self.come_to(Documents::are_whole).await || self.read_again().await
+        self.come_to(Documents::are_whole).await
+            || self.read_again().await && self.come_to(Documents::are_whole).await
     }
 
     /// Waits for news after which the documents are so, and says whether they have come.

@@ -183,6 +183,53 @@ async fn i23_documents_of_which_a_part_is_newer_are_made_whole_before_a_list_fol
     assert!(documents.are_whole() && documents.hosts.contains_key(&host));
 }
 
+/// A shared store of which somebody else has deleted what is written next.
+struct Robbed(Lent);
+
+impl Store for Robbed {
+    fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        if self.0.0.lock().unwrap().documents.len() == 2 {
+            return self.0.load();
+        }
+        let (place, node) = ("s".to_owned(), "n".to_owned());
+        let error = StoreError::Miscounted { place, node, counted: 2, found: 1 };
+        std::future::ready(Err(error)).boxed()
+    }
+
+    fn write(
+        &self,
+        writes: Vec<Write>,
+        writer: Writer,
+        seen: u64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.0.0.lock().unwrap().documents.remove(&writes[0].path);
+        self.0.write(writes, writer, seen)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i5_a_document_that_is_gone_at_a_write_is_not_forgotten_before_all_is_read() {
+    let host: HostName = "h1.lab".parse().unwrap();
+    let on = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH);
+    let contents = Arc::<std::sync::Mutex<Contents>>::default();
+    let writes = [("automation".to_owned(), BEGUN.to_vec()), (path_of(&host), on.encode())];
+    let writes = writes.map(|(path, data)| Write { path, expected: None, data: Some(data) });
+    contents.lock().unwrap().apply(writes.into(), 0).unwrap();
+    let store = Box::new(Robbed(Lent(contents)));
+    let ledger = Ledger::load(store, Readiness::default()).await.unwrap();
+    let off = HostDocument::new(Verdict::Off, Timestamp::UNIX_EPOCH);
+    let desk = ledger.desk().await.unwrap();
+    let refused = desk.commit(&Batch::of_host(&host, &off), Writer::Person).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { found: None, .. })), "{refused:?}");
+    drop(desk);
+    assert!(ledger.desk().await.is_err());
+    assert!(ledger.read().hosts.contains_key(&host), "a list without it would follow");
+}
+
 /// A shared store that cannot be read, and tells what somebody has written.
 struct Heard(std::sync::Mutex<Option<News>>);
 

@@ -249,19 +249,20 @@ impl World {
         Ok(())
     }
 
-    /// Says a word on a subject, and hears what the others say.
+    /// Says a word on a subject, and hears what each session says.
     pub(super) fn exchange(
         &mut self,
         number: u64,
         subject: String,
         word: String,
-    ) -> Result<BTreeMap<String, String>, Lost> {
+    ) -> Result<BTreeMap<u64, (String, String)>, Lost> {
         self.receive(number)?;
         let sessions = &mut self.ensemble().sessions;
         if let Some(session) = sessions.get_mut(&number) {
             session.word = Some((subject, word));
         }
-        Ok(sessions.values().filter_map(|it| it.word.clone()).collect())
+        let speakers = sessions.iter().filter_map(|(number, it)| Some((*number, it.word.clone()?)));
+        Ok(speakers.collect())
     }
 
     pub(super) fn step_down(&mut self, session: u64) -> Result<(), Lost> {

@@ -5,7 +5,7 @@
 //! later than others do, and what it has sent arrives also when it is stopped meanwhile.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     ops::RangeInclusive,
     sync::{Arc, Mutex as SyncMutex},
     time::Duration,
@@ -19,10 +19,10 @@ use tokio::{
 };
 
 use super::{
-    ensemble::{Lost, Outlook, Transaction, unavailable},
+    ensemble::{Lost, Outlook, SESSION_TIMEOUT, Transaction, unavailable},
     world::{Area, Fate, Millis, SECOND, STORE, Shared, World},
 };
-use crate::store::{Contents, News, Standing, Store, StoreError, Write, Writer};
+use crate::store::{Contents, News, Standing, Store, StoreError, Words, Write, Writer};
 
 /// How long one request may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -47,6 +47,8 @@ struct Link {
     world: Shared,
     session: SyncMutex<Option<Session>>,
     standing: SyncMutex<Standing>,
+    /// Who was last heard to say something, and since when these and no others.
+    speakers: SyncMutex<Option<(BTreeSet<u64>, Millis)>>,
     /// Who is told how this process stands, each by a channel of its own: who of several at
     /// one channel is told first is left to chance.
     listeners: SyncMutex<Vec<watch::Sender<Standing>>>,
@@ -67,7 +69,8 @@ impl FencedStore {
     pub(super) fn open(world: Shared) -> Self {
         let standing = SyncMutex::new(Standing::Away("no server has answered yet".into()));
         let (session, listeners) = (SyncMutex::default(), SyncMutex::default());
-        let link = Arc::new(Link { world, session, standing, listeners });
+        let speakers = SyncMutex::default();
+        let link = Arc::new(Link { world, session, standing, speakers, listeners });
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = tokio::spawn(Arc::clone(&link).keep(tell)).abort_handle();
         Self { link, news: Mutex::new(news), keeper }
@@ -122,6 +125,17 @@ impl Link {
             Ok(Err(Lost::SessionExpired)) => Err(unavailable(operation, "the session has expired")),
             Ok(Err(Lost::OnItsWay)) | Err(_) => Err(unavailable(operation, "no server answers")),
         }
+    }
+
+    /// Whether these sessions, and no others, were heard for so long that all are alive.
+    fn are_alone(&self, speakers: BTreeSet<u64>) -> bool {
+        let now = self.world.with(|world| world.now);
+        let mut heard = self.speakers.lock().expect("no holder of this lock panics");
+        let (_, since) = match heard.take() {
+            Some(same) if same.0 == speakers => heard.insert(same),
+            _ => heard.insert((speakers, now)),
+        };
+        now - *since > SESSION_TIMEOUT * 3 / 2
     }
 
     /// Keeps one session after another.
@@ -300,15 +314,13 @@ impl Store for FencedStore {
         .boxed()
     }
 
-    fn exchange(
-        &self,
-        subject: String,
-        word: String,
-    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, StoreError>> {
+    fn exchange(&self, subject: String, word: String) -> BoxFuture<'_, Result<Words, StoreError>> {
         async {
             let Session { number, .. } = self.link.usable("write to")?;
             let exchange = move |world: &mut World| world.exchange(number, subject, word);
-            self.link.ask("write to", exchange).await
+            let words = self.link.ask("write to", exchange).await?;
+            let are_settled = self.link.are_alone(words.keys().copied().collect());
+            Ok(Words { by_subject: words.into_values().collect(), are_settled })
         }
         .boxed()
     }

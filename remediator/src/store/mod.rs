@@ -121,6 +121,15 @@ pub(crate) enum News {
     Woken,
 }
 
+/// What all who share a store say.
+#[derive(Debug)]
+pub(crate) struct Words {
+    /// What each says, by subject.
+    pub(crate) by_subject: BTreeMap<String, String>,
+    /// Whether it is sure that all of them are alive: one that has died is heard for a while.
+    pub(crate) are_settled: bool,
+}
+
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -199,7 +208,7 @@ pub(crate) enum StoreError {
     },
     /// What was in it is gone, and to go on from there would undo what people said.
     #[error(
-        "the store {place} was deleted and made anew since this process began: put the right one \
+        "the store {place} was deleted, or made anew, since this process began: put the right one \
          back, or restart every remediator to go on from what is there"
     )]
     Remade {
@@ -293,13 +302,10 @@ pub(crate) trait Store: Send + Sync {
     }
 
     /// Has all who share it know what this process says on a subject, instead of what it said
-    /// before and as long as it lives; and gives what each of them says, by subject.
-    fn exchange(
-        &self,
-        subject: String,
-        word: String,
-    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, StoreError>> {
-        Box::pin(std::future::ready(Ok(BTreeMap::from([(subject, word)]))))
+    /// before and as long as it lives; and gives what each of them says.
+    fn exchange(&self, subject: String, word: String) -> BoxFuture<'_, Result<Words, StoreError>> {
+        let by_subject = BTreeMap::from([(subject, word)]);
+        Box::pin(std::future::ready(Ok(Words { by_subject, are_settled: true })))
     }
 
     /// Lets go of it at the end of the process, so that another can lead at once.

@@ -467,6 +467,7 @@ async fn an_import_that_cannot_be_read_says_what_is_wrong_where() {
         (json!({"reason": "r", "list": ["h1.lab"], "all_on": true}), "one of these"),
         (json!({"reason": "r", "lists": ["h1.lab"]}), "unknown field"),
         (json!({"reason": "r", "list": ["h_1"]}), "neither an RFC 1123 host name"),
+        (json!({"reason": "r", "list": ["bootstrap.invalid"]}), "it is none itself"),
         (document(r#"{"h_1": {}}"#), "neither an RFC 1123 host name"),
         (document(r#"{"h1.lab": {}}"#), "the document of h1.lab: managed-flag is missing"),
         (document(r#"{"h1.lab": ":on"}"#), "the document of h1.lab: it is \":on\""),

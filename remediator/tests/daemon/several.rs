@@ -406,6 +406,12 @@ async fn i5_documents_that_somebody_deletes_take_no_host_out_of_a_file_needs_zoo
     }
     // The leading master lists them, so that they are new.
     all_list(&[&again, &second, &third], &WITHOUT_H1).await;
+    // From then on it is looked to as before.
+    client.delete("/satellite/whitelist/h4.lab", None).await.unwrap();
+    for one in [&again, &second, &third] {
+        one.remediator.not_ready("has 4 documents, and 5 were written").await;
+        one.lists(&WITHOUT_H1).await;
+    }
     shared.run.succeed();
 }
 

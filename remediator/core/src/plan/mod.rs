@@ -442,6 +442,11 @@ pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, n
     round.end_pause();
     round.forget_what_is_over();
     round.take_inventory();
+    if round.automation.first_start.is_none() {
+        // Whatever were written now would make a store that nobody has begun.
+        let sightings = sightings::sort(&round);
+        return round.finish(sightings);
+    }
     round.retire_hosts();
     let special = round.take_stock();
     let sightings = sightings::sort(&round);

@@ -38,10 +38,11 @@ use zookeeper_client::{
 };
 
 use self::{
-    revision::{Glance, Revisions, glance},
+    revision::{Glance, Revision, Revisions, counted, glance},
     session::{Keeper, Session},
+    words::Speakers,
 };
-use super::{Contents, News, Standing, Store, StoreError, Stored, Write, Writer};
+use super::{Contents, News, Standing, Store, StoreError, Stored, Words, Write, Writer};
 
 const WHITELIST: &str = "/whitelist";
 const AUTOMATION: &str = "/automation";
@@ -74,6 +75,7 @@ const AT_ONCE: usize = 256;
 pub(crate) struct ZooKeeperStore {
     shared: Arc<Shared>,
     news: Mutex<mpsc::UnboundedReceiver<News>>,
+    speakers: Speakers,
     /// Ends with the store.
     keeper: AbortHandle,
 }
@@ -103,7 +105,7 @@ impl ZooKeeperStore {
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = Keeper::new(config, credentials, name, Arc::clone(&shared), tell);
         let keeper = tokio::spawn(keeper.run_for_ever()).abort_handle();
-        Self { shared, news: Mutex::new(news), keeper }
+        Self { shared, news: Mutex::new(news), speakers: Speakers::default(), keeper }
     }
 }
 
@@ -124,6 +126,14 @@ impl Shared {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StoreError {
         StoreError::Unavailable { operation, place: self.place.clone(), source: source.into() }
+    }
+
+    /// What a failure means where the nodes are read that every store has.
+    fn failed_to_read(&self, error: Error) -> StoreError {
+        match error {
+            Error::NoNode => StoreError::Remade { place: self.place.clone() },
+            error => self.unavailable("read", error),
+        }
     }
 
     /// Refuses a store that is another one by now, or of which somebody else has taken
@@ -155,12 +165,21 @@ impl Store for ZooKeeperStore {
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
         Box::pin(async {
             let session = self.shared.usable("read")?;
-            let unavailable = |error| self.shared.unavailable("read", error);
-            within(session.client.sync("/")).await.map_err(unavailable)?;
-            let glance = glance(&session.client).await.map_err(unavailable)?;
-            self.shared.recognise(&glance)?;
-            let documents = load(&session.client).await.map_err(unavailable)?;
-            Ok(Contents { revision: self.shared.revisions.keep(glance.revision), documents })
+            let client = &session.client;
+            let failed = |error| self.shared.failed_to_read(error);
+            within(client.sync("/")).await.map_err(failed)?;
+            let before = counted(client).await.map_err(failed)?;
+            self.shared.recognise(&before)?;
+            let mut documents = load(client).await.map_err(failed)?;
+            // What somebody else deletes meanwhile is not among them, and is missed here.
+            let after = glance(client).await.map_err(failed)?;
+            self.shared.recognise(&after)?;
+            let Revision { number, .. } = before.revision;
+            if after.revision.number == number {
+                self.shared.recognise(&after.with(documents.len()))?;
+                settle_foreign(&mut documents, number);
+            }
+            Ok(Contents { revision: self.shared.revisions.keep(before.revision), documents })
         })
     }
 
@@ -216,14 +235,10 @@ impl Store for ZooKeeperStore {
         })
     }
 
-    fn exchange(
-        &self,
-        subject: String,
-        word: String,
-    ) -> BoxFuture<'_, Result<BTreeMap<String, String>, StoreError>> {
+    fn exchange(&self, subject: String, word: String) -> BoxFuture<'_, Result<Words, StoreError>> {
         Box::pin(async move {
             let session = self.shared.usable("write to")?;
-            let exchanged = words::exchange(&session, subject, word).await;
+            let exchanged = words::exchange(&session, subject, word, &self.speakers).await;
             exchanged.map_err(|error| self.shared.unavailable("write to", error))
         })
     }
@@ -343,7 +358,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
 }
 
 /// Reads every document. What is written meanwhile may be among it or not; the watch, which
-/// is older than this, tells of it.
+/// is older than this, tells of it. Whoever asks has to see whether all were there.
 async fn load(client: &Client) -> Result<BTreeMap<String, Stored>, Error> {
     let hosts = within(client.list_children(WHITELIST)).await?;
     let hosts = hosts.into_iter().map(|host| format!("whitelist/{host}"));
@@ -352,12 +367,29 @@ async fn load(client: &Client) -> Result<BTreeMap<String, Stored>, Error> {
     found.try_collect().await
 }
 
+/// What is newer than the last transaction, and nobody's of ours, somebody has written by
+/// hand: it is whole with the rest.
+fn settle_foreign(documents: &mut BTreeMap<String, Stored>, revision: u64) {
+    for stored in documents.values_mut() {
+        stored.revision = stored.revision.min(revision);
+    }
+}
+
 /// Reads these documents as they are now: all that were written up to the revision that was
-/// glanced at, and since it was last told.
-async fn reread(client: &Client, paths: BTreeSet<String>, glance: &Glance) -> Result<News, Error> {
-    let Glance { revision, gone_at, .. } = *glance;
-    let documents = get_all(client, paths).try_collect().await?;
-    Ok(News::Documents { documents, gone_at, revision: revision.number })
+/// glanced at, and since it was last told. `None`: it cannot be told what others have done.
+async fn reread(
+    shared: &Shared,
+    client: &Client,
+    paths: BTreeSet<String>,
+    before: &Glance,
+) -> Option<News> {
+    let documents: BTreeMap<_, _> = get_all(client, paths).try_collect().await.ok()?;
+    if documents.values().any(Option::is_none) {
+        // Somebody else may have deleted it since.
+        shared.recognise(&glance(client).await.ok()?).ok()?;
+    }
+    let Glance { revision, children_at, .. } = *before;
+    Some(News::Documents { documents, gone_at: children_at, revision: revision.number })
 }
 
 /// These documents; `None` for those that are not there.

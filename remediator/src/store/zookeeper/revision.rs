@@ -54,11 +54,35 @@ pub(super) struct Glance {
     counted: Option<usize>,
     /// Whether automation's document is there. Without it a store is to be begun, from
     /// whatever there is.
-    is_begun: bool,
+    has_automation: bool,
     /// The transaction that made or deleted a host's document last.
-    pub(super) gone_at: u64,
+    pub(super) children_at: u64,
     /// The transaction that made the node of revisions: another one's is another store.
     born: i64,
+}
+
+impl Glance {
+    /// The same where so many documents were found instead.
+    pub(super) fn with(self, documents: usize) -> Self {
+        Self { revision: Revision { documents, ..self.revision }, ..self }
+    }
+}
+
+/// Looks at the store, and has its documents counted where a person wants that: whatever is
+/// deleted from then on is missed.
+pub(super) async fn counted(client: &Client) -> Result<Glance, Error> {
+    let seen = glance(client).await?;
+    if seen.counted.is_some() || !seen.has_automation {
+        return Ok(seen);
+    }
+    let Revision { version, documents, .. } = seen.revision;
+    let documents = documents.to_string();
+    let count = client.set_data(REVISION, documents.as_bytes(), Some(version));
+    match within(count).await {
+        // Whoever was first has counted the same.
+        Ok(_) | Err(Error::BadVersion) => glance(client).await,
+        Err(error) => Err(error),
+    }
 }
 
 /// Looks at the store: in one request, between any two transactions.
@@ -83,8 +107,8 @@ pub(super) async fn glance(client: &Client) -> Result<Glance, Error> {
     Ok(Glance {
         revision: Revision { number: revision_of(&node), version: node.version, documents },
         counted: std::str::from_utf8(&data).ok().and_then(|it| it.parse().ok()),
-        gone_at: u64::try_from(hosts.pzxid).unwrap_or(0),
-        is_begun: automation.is_some(),
+        children_at: u64::try_from(hosts.pzxid).unwrap_or(0),
+        has_automation: automation.is_some(),
         born: node.czxid,
     })
 }
@@ -94,8 +118,8 @@ pub(super) async fn glance(client: &Client) -> Result<Glance, Error> {
 pub(super) struct Revisions {
     told: SyncMutex<BTreeMap<u64, Revision>>,
     born: SyncMutex<Option<i64>>,
-    /// Whether the store was ever seen to be begun.
-    was_begun: AtomicBool,
+    /// Whether automation's document was ever seen.
+    had_automation: AtomicBool,
 }
 
 impl Revisions {
@@ -121,10 +145,10 @@ impl Revisions {
 
     /// How many documents there should be, where there are more or fewer.
     pub(super) fn miscount(&self, glance: &Glance) -> Option<usize> {
-        if glance.is_begun {
-            self.was_begun.store(true, Ordering::Relaxed);
+        if glance.has_automation {
+            self.had_automation.store(true, Ordering::Relaxed);
         }
-        let is_begun = self.was_begun.load(Ordering::Relaxed);
-        glance.counted.filter(|counted| is_begun && *counted != glance.revision.documents)
+        let is_to_count = self.had_automation.load(Ordering::Relaxed);
+        glance.counted.filter(|counted| is_to_count && *counted != glance.revision.documents)
     }
 }

@@ -63,7 +63,7 @@ impl Session {
         within(self.client.watch("/", AddWatchMode::PersistentRecursive)).await
     }
 
-    /// Stands for election anew: the node by which this process led is gone.
+    /// Has this process stand for election anew if the node by which it led is gone.
     pub(super) fn give_up_the_lead(&self) {
         self.unlocked.notify_one();
     }
@@ -328,6 +328,7 @@ impl Keeper {
                         watcher = renewed;
                         break;
                     }
+                    tokio::time::sleep(REST).await;
                 }
                 if session.is_connected() && session.has_lost_the_lead().await {
                     session.give_up_the_lead();
@@ -349,7 +350,7 @@ impl Keeper {
                 let news = match seen.filter(|glance| self.shared.recognise(glance).is_ok()) {
                     Some(glance) => {
                         self.shared.revisions.keep(glance.revision);
-                        reread(&session.client, heard.documents, &glance).await.ok()
+                        reread(&self.shared, &session.client, heard.documents, &glance).await
                     }
                     // Whoever reads all of it is told why it cannot be gone on from.
                     None => None,

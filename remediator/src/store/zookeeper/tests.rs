@@ -394,6 +394,77 @@ async fn a_document_that_a_stranger_deletes_is_missed_needs_zookeeper() {
     );
     stranger.set_data(REVISION, b"", None).await.unwrap();
     assert_eq!(second.load().await.unwrap().documents.len(), 3);
+    // Counted anew, at once.
+    stranger.delete("/whitelist/h2", None).await.unwrap();
+    let refused = second.load().await;
+    assert!(
+        matches!(&refused, Err(StoreError::Miscounted { counted: 3, found: 2, .. })),
+        "{refused:?}"
+    );
+    stranger.delete(REVISION, None).await.unwrap();
+    let refused = second.load().await;
+    assert!(matches!(refused, Err(StoreError::Remade { .. })), "{refused:?}");
+    run.succeed();
+}
+
+/// Whenever it comes: before, between and after the requests of which reading consists.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_deletes_while_all_is_read_is_missed_needs_zookeeper() {
+    const HOSTS: usize = 3_000;
+    const DELETED: usize = 50;
+    let (run, zookeeper) = start("store-reading");
+    let store = leading(zookeeper.address()).await;
+    let host = |at: usize| format!("whitelist/h{at}");
+    contract::write(&store, vec![put("automation", None, "{}")], Writer::Automation).await.unwrap();
+    for first in (0..HOSTS).step_by(1_000) {
+        let writes = (first..first + 1_000).map(|at| put(&host(at), None, "1")).collect();
+        contract::write(&store, writes, Writer::Automation).await.unwrap();
+    }
+    let stranger = stranger(&zookeeper).await;
+    let open = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    for delay in (0..50).step_by(2).map(Duration::from_millis) {
+        let delete = async {
+            tokio::time::sleep(delay).await;
+            let deleted = (0..DELETED).map(|at| stranger.delete(&format!("/{}", host(at)), None));
+            futures::future::try_join_all(deleted).await.unwrap();
+        };
+        match futures::join!(store.load(), delete).0 {
+            Ok(contents) => assert_eq!(contents.documents.len(), HOSTS + 1, "after {delay:?}"),
+            Err(StoreError::Miscounted { counted, .. }) => assert_eq!(counted, HOSTS + 1),
+            Err(error) => panic!("{error:?}"),
+        }
+        for at in 0..DELETED {
+            stranger.create(&format!("/{}", host(at)), b"1", &open).await.unwrap();
+        }
+    }
+    run.succeed();
+}
+
+/// Its node is there until its session has run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_has_died_is_not_taken_for_one_that_lives_needs_zookeeper() {
+    let (run, zookeeper) = start("store-words");
+    let way = way(&zookeeper);
+    let dead = leading(&way.addresses()[0]).await;
+    let alive = following(zookeeper.address()).await;
+    let say = async |store: &ZooKeeperStore, name: &str| {
+        store.exchange(name.to_owned(), "list".to_owned()).await.unwrap()
+    };
+    say(&dead, "dead").await;
+    way.cut();
+    let first = say(&alive, "alive").await;
+    assert!(!first.are_settled && first.by_subject.len() == 2, "{first:?}");
+    let settled = async {
+        loop {
+            let words = say(&alive, "alive").await;
+            if words.are_settled {
+                return words.by_subject;
+            }
+            tokio::time::sleep(SESSION / 20).await;
+        }
+    };
+    let settled = tokio::time::timeout(6 * SESSION, settled).await.expect("it is sure once");
+    assert!(settled.keys().eq(["alive"]), "{settled:?}");
     run.succeed();
 }
 

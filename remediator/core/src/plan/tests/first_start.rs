@@ -36,6 +36,18 @@ fn every_listed_name_gets_its_document_at_once_even_without_a_leader() {
 }
 
 #[test]
+fn nothing_is_written_before_it_is_known_which_list_to_begin_with() {
+    let mut world = with_a_file();
+    world.file = Err("the whitelists of the masters differ".into());
+    world.cluster.losing_tasks = true;
+    world.sicken("h1");
+    world.pass(1800);
+    let plan = world.plan_now();
+    assert!(plan.automation.is_none() && plan.changes.is_empty() && plan.holds.is_empty());
+    assert!(world.is_blind("whitelist"), "{}", world.tell());
+}
+
+#[test]
 fn a_listed_name_that_no_master_knows_stays_listed() {
     let mut world = with_a_file();
     world.file = Ok(lists(&["h1", "h2", "gone.example"]));
