@@ -60,8 +60,8 @@ async fn a_list_of_nobody_that_was_written_for_a_master_to_start_is_no_list_to_b
     remediator.rounds(2).await;
     assert_eq!(world.whitelist().unwrap(), "bootstrap.invalid\n", "nobody is known yet");
     // What automation remembers would make a store of what is none yet.
-    let pause = json!({"reason": "looking"});
-    let told = remediator.post("/api/v1/pause", pause.to_string()).await.error(503);
+    let pause = remediator.request("POST", "/api/v1/pause").json(&json!({"reason": "looking"}));
+    let told = remediator.send(pause).await.error(503);
     assert!(told.contains("not begun yet"), "{told}");
     world.peers.master.fake.is(Mood::Well);
     world.wait_for_whitelist(&HOSTS).await;
