@@ -20,7 +20,6 @@ use crate::{
     manual::{self, Refusal},
     policy::Policy,
     predecessor::Inherited,
-    whitelist::in_inventory,
 };
 
 /// What is brought along.
@@ -155,8 +154,7 @@ pub fn import(
 }
 
 impl Import {
-    /// Refuses what turns hosts off, where too few would be left. A host that no master
-    /// lists any more costs nobody a host.
+    /// Refuses it where it would leave too few hosts on.
     ///
     /// # Errors
     /// [`Refusal::BelowFloor`].
@@ -166,18 +164,8 @@ impl Import {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let counts = |document: &HostDocument| in_inventory(document, policy, now);
-        let costs = |host: &HostName| hosts.get(host).is_some_and(counts);
-        if !self.report.turned_off.iter().any(costs) {
-            return Ok(());
-        }
-        let (mut inventory, mut left) = (0, 0);
-        for (host, document) in hosts.iter().filter(|(_, document)| counts(document)) {
-            let changed = self.changes.get(host).map(|change| &change.document);
-            inventory += 1;
-            left += usize::from(changed.unwrap_or(document).verdict() == Verdict::On);
-        }
-        manual::keep_floor(left, policy.min_hosts.floor(inventory))
+        let changed = |host: &HostName| self.changes.get(host).map(|change| &change.document);
+        manual::keep_floor(hosts, changed, policy, now)
     }
 }
 

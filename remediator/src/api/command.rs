@@ -44,8 +44,8 @@ where
     let attempts = async move {
         for _ in 1..ATTEMPTS {
             match command().await {
-                Err(ApiError::Store(StoreError::Conflict { .. })) => {}
                 Err(ApiError::Store(StoreError::Overtaken { seen })) => ledger.catch_up(seen).await,
+                Err(error) if is_decided_anew(&error) => {}
                 outcome => return outcome,
             }
         }
@@ -53,6 +53,11 @@ where
     };
     let done = tokio::spawn(attempts).await;
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Whether somebody else has written meanwhile, and nothing else stood in the way.
+pub(super) fn is_decided_anew(error: &ApiError) -> bool {
+    matches!(error, ApiError::Store(StoreError::Conflict { .. } | StoreError::Overtaken { .. }))
 }
 
 /// In a dry run a command would be forgotten at the end, so that none is taken.

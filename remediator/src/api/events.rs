@@ -19,7 +19,7 @@ use satellite_core::{
     HostDocument, HostName, Verdict,
     document::{MAX_EVENT_ID_LENGTH, ManualEvent, Record},
     manual::{self, Refusal},
-    whitelist::{in_inventory, is_gone},
+    whitelist::is_gone,
 };
 use serde::Deserialize;
 use tracing::info;
@@ -171,29 +171,17 @@ fn document_for(
     }
 }
 
-/// Refuses a document that turns its host off, where too few would be left. A
-/// host that nobody lists any more costs nobody a host.
+/// Refuses a document that turns its host off, where too few would be left.
 fn keep_floor(
     app: &App,
     desk: &Desk<'_>,
     host: &HostName,
     document: &HostDocument,
 ) -> Result<(), ApiError> {
-    let config = app.config();
-    let now = app.clock.now().wall;
+    let (config, now) = (app.config(), app.clock.now().wall);
+    let changed = |name: &HostName| (name == host).then_some(document);
     let documents = desk.read();
-    let counts =
-        |it: &&HostDocument| it.verdict() == Verdict::On && in_inventory(it, &config.policy, now);
-    if document.verdict() == Verdict::On || documents.hosts.get(host).filter(counts).is_none() {
-        return Ok(());
-    }
-    let present = documents.hosts.iter().filter(|(_, it)| in_inventory(it, &config.policy, now));
-    let (mut inventory, mut left) = (0, 0);
-    for (name, document) in present {
-        inventory += 1;
-        left += usize::from(name != host && document.verdict() == Verdict::On);
-    }
-    manual::keep_floor(left, config.policy.min_hosts.floor(inventory)).map_err(refused)
+    manual::keep_floor(&documents.hosts, changed, &config.policy, now).map_err(refused)
 }
 
 pub(super) fn refused(refusal: Refusal) -> ApiError {

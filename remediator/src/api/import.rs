@@ -21,18 +21,20 @@ use axum::{
 };
 use satellite_core::{
     HostName,
-    import::{Import, Report, Source, import},
+    import::{Change, Import, Report, Source, import},
     predecessor::Inherited,
     whitelist::PLACEHOLDER,
 };
 use satellite_toolkit::exit::chain;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
-use tracing::info;
+use tracing::{error, info};
 
 use super::{
     App,
-    command::{Author, parse_reason, put_on_record, refuse_in_dry_run, to_the_end},
+    command::{
+        Author, is_decided_anew, parse_reason, put_on_record, refuse_in_dry_run, to_the_end,
+    },
     error::ApiError,
     events::refused,
     hosts::parse_host,
@@ -87,7 +89,22 @@ struct Order {
     author: String,
     query: ImportQuery,
     /// What attempts that came only half-way have done.
-    done: Mutex<Report>,
+    done: Mutex<Done>,
+}
+
+/// What was done of an import.
+#[derive(Default)]
+struct Done {
+    report: Report,
+    /// What the ledger does not keep for the journal: what turned nobody on or off.
+    entries: Vec<Entry>,
+}
+
+impl Order {
+    /// What was done so far, for whoever puts it on record.
+    fn take_done(&self) -> Done {
+        std::mem::take(&mut *self.done.lock().expect("nobody panics while holding it"))
+    }
 }
 
 /// Its route, which has its own limit.
@@ -122,7 +139,10 @@ async fn take(
         let (app, order, turn) = (app.clone(), Arc::clone(&order), Arc::clone(&turn));
         async move {
             let _until_it_is_done = turn;
-            import_once(&app, &order).await
+            match import_once(&app, &order).await {
+                Err(error) if !is_decided_anew(&error) => Err(tell_half(&app, &order, error).await),
+                outcome => outcome,
+            }
         }
     })
     .await
@@ -172,13 +192,14 @@ async fn import_once(app: &App, order: &Order) -> Result<Answer, ApiError> {
         changes.keys().map(|host| (host, desk.read().version(host))).collect();
     let batch = Batch { hosts, ..Batch::default() };
     if let Err(error) = desk.commit(&batch, Writer::Person).await {
-        note_half(order, &desk, &batch, &versions, report);
+        note_half(order, &desk, &changes, &versions, report);
         return Err(ApiError::Store(error));
     }
     drop(desk);
-    let mut report = report;
-    report.add(std::mem::take(&mut order.done.lock().expect("nobody panics while holding it")));
-    let mut entries = vec![summary(app, order, &report)];
+    let (mut report, done) = (report, order.take_done());
+    report.add(done.report);
+    let mut entries = vec![summary(app, order, "import", &report)];
+    entries.extend(done.entries);
     for (host, change) in &changes {
         app.ledger.tally.note(&change.record);
         entries.push(Entry::of_host(host, &change.record, versions[host]));
@@ -209,23 +230,45 @@ fn decide(app: &App, desk: &Desk<'_>, order: &Order) -> Result<Import, ApiError>
 fn note_half(
     order: &Order,
     desk: &Desk<'_>,
-    batch: &Batch<'_>,
+    changes: &BTreeMap<HostName, Change>,
     versions: &BTreeMap<&HostName, u64>,
     report: Report,
 ) {
     let documents = desk.read();
     let is_written = |host: &HostName| {
-        let (planned, before) = (batch.hosts[host], versions[host]);
+        let (planned, before) = (&changes[host].document, versions[host]);
         documents.hosts.get(host) == Some(&planned.in_version(before + 1))
     };
+    let is_kept = |change: &Change| change.document.transitions.last() == Some(&change.record);
+    let written = changes.iter().filter(|(host, change)| is_written(host) && !is_kept(change));
+    let entries = written.map(|(host, it)| Entry::of_host(host, &it.record, versions[host]));
     let mut done = order.done.lock().expect("nobody panics while holding it");
-    done.add(report.of(is_written));
+    done.entries.extend(entries);
+    done.report.add(report.of(is_written));
+}
+
+/// Puts on record how far an import has come that goes no further, and tells whoever sent it.
+async fn tell_half(app: &App, order: &Order, error: ApiError) -> ApiError {
+    let Done { report, mut entries } = order.take_done();
+    let hosts = report.changed();
+    if hosts == 0 {
+        return error;
+    }
+    entries.insert(0, summary(app, order, "import-broken-off", &report));
+    put_on_record(app, &entries).await;
+    let why = chain(&error);
+    let told = format!("{why}; hosts imported before: {hosts}; send it again for the rest");
+    error!(by = order.author, reason = order.reason, told, "An import was broken off");
+    match error {
+        ApiError::Conflict(_) => ApiError::Conflict(told),
+        _ => ApiError::Later(told),
+    }
 }
 
 /// That there was an import, for the journal.
-fn summary(app: &App, order: &Order, report: &Report) -> Entry {
+fn summary(app: &App, order: &Order, what: &str, report: &Report) -> Entry {
     let details = json!({
-        "what": "import", "by": order.author, "reason": order.reason,
+        "what": what, "by": order.author, "reason": order.reason,
         "added": report.added.len(), "on": report.turned_on.len(), "off": report.turned_off.len(),
         "amended": report.amended.len(), "events": report.events.len(),
         "unchanged": report.unchanged,

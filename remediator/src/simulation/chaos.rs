@@ -274,7 +274,7 @@ pub(super) fn well_hosts() -> Vec<Host> {
 
 /// The whitelist as the remediators find it.
 pub(super) fn put_first_file(world: &mut World) {
-    let names: Vec<String> = world.hosts.iter().map(|host| host.name.to_string()).collect();
+    let names = names(world);
     let listed = match world.dice.u8(0..5) {
         0 => return,
         1 => vec!["bootstrap.invalid".to_owned()],
@@ -286,8 +286,12 @@ pub(super) fn put_first_file(world: &mut World) {
 
 /// A whitelist that has every host.
 pub(super) fn list_all(world: &mut World) {
-    let names: Vec<String> = world.hosts.iter().map(|host| host.name.to_string()).collect();
-    put_file(world, &names);
+    put_file(world, &names(world));
+}
+
+/// What every host is called.
+pub(super) fn names(world: &World) -> Vec<String> {
+    world.hosts.iter().map(|host| host.name.to_string()).collect()
 }
 
 fn put_file(world: &mut World, listed: &[String]) {
@@ -518,6 +522,9 @@ fn calm(world: &mut World) {
         }
         let error = world.oracle.latest_clock_error(world.instances[who].clock_error);
         set_clock(world, who, error);
+    }
+    if !world.store.documents.contains_key("automation") {
+        people::put_one_list_everywhere(world);
     }
     people::resume(world);
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::{
+    chaos,
     process::Condition,
     world::{Event, Millis, Request, Shared, WHITELIST, World},
 };
@@ -115,10 +116,23 @@ pub(super) fn edit_file(world: &mut World, who: usize) {
     let number = world.chaos.number();
     let edits = [String::new(), format!("by-hand-{number}.lab\n"), format!("# {number}\nh1.lab")];
     let edit = &edits[world.dice.usize(0..edits.len())];
-    world.note(format_args!("somebody writes {edit:?} into the whitelist of {who}"));
-    world.oracle.edited_by_hand(who, edit.clone().into_bytes());
-    world.instances[who].files.put(Path::new(WHITELIST), edit.as_bytes());
+    write_by_hand(world, who, edit);
+}
+
+fn write_by_hand(world: &mut World, who: usize, content: &str) {
+    world.note(format_args!("somebody writes {content:?} into the whitelist of {who}"));
+    world.oracle.edited_by_hand(who, content.into());
+    world.instances[who].files.put(Path::new(WHITELIST), content.as_bytes());
     world.look_at_whitelist(who);
+}
+
+/// A person puts the same whitelist beside every master, as `/-/ready` asks for where they
+/// differ and the store is not begun.
+pub(super) fn put_one_list_everywhere(world: &mut World) {
+    let list = chaos::names(world).join("\n") + "\n";
+    for who in 0..world.instances.len() {
+        write_by_hand(world, who, &list);
+    }
 }
 
 /// An Alertmanager delivers something: late, repeated, out of order, as it comes.

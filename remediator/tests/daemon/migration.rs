@@ -407,6 +407,27 @@ async fn from_the_embedded_store_to_zookeeper_nobody_sick_is_on_for_a_moment_nee
     shared.run.succeed();
 }
 
+/// What comes first in it puts nobody off. The rest is more than this ZooKeeper takes at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_broken_off_says_how_far_it_came_needs_zookeeper() {
+    let shared = Shared::with("migration-half", &["-Djute.maxbuffer=200000"]).await;
+    let one = shared.start("a").await;
+    one.remediator.ready().await;
+    let mut documents: BTreeMap<String, Value> = (0..3_000)
+        .map(|at| (format!("off{at}.lab"), serde_json::from_str(SECOND_GENERATION[1].1).unwrap()))
+        .collect();
+    documents.insert("new.lab".into(), serde_json::from_str(SECOND_GENERATION[0].1).unwrap());
+    let body = json!({"reason": "moving", "documents": documents});
+    let told = import(&one.remediator, "", &body).await.error(503);
+    assert!(told.contains("jute.maxbuffer") && told.contains("imported before: 1;"), "{told}");
+    let is_told = |record: &Value| record["what"] == "import-broken-off" && record["added"] == 1;
+    one.remediator.journalled("", is_told).await;
+    let is_new = |record: &Value| record["what"] == "enrolled" && record["version"]["after"] == 1;
+    one.remediator.journalled("?host=new.lab", is_new).await;
+    one.remediator.get("/api/v1/hosts/off1.lab").await.error(404);
+    shared.run.succeed();
+}
+
 #[tokio::test]
 async fn an_import_below_the_floor_is_refused_unless_it_is_forced() {
     let world = World::new().await;

@@ -38,8 +38,13 @@ pub(super) struct One {
 
 impl Shared {
     pub(super) async fn new(name: &str) -> Self {
+        Self::with(name, &[]).await
+    }
+
+    /// With options for the Java of ZooKeeper.
+    pub(super) async fn with(name: &str, options: &[&str]) -> Self {
         let run = Run::start(name).unwrap();
-        let zookeeper = ZooKeeper::start(&run).unwrap();
+        let zookeeper = ZooKeeper::start_with(&run, options).unwrap();
         Self { world: World::new().await, zookeeper, run }
     }
 

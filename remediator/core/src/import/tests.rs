@@ -251,6 +251,8 @@ fn an_import_keeps_the_floor_of_what_there_is() {
     assert_eq!(refused(&list(&["a", "new"]), MinHosts::Count(2)), below);
     assert_eq!(refused(&list(&["a", "b"]), MinHosts::Count(2)), None);
     assert_eq!(refused(&list(&["a", "b", "c", "d"]), MinHosts::Count(9)), None);
+    // As many as there must be.
+    assert_eq!(refused(&list(&["a", "b", "c"]), MinHosts::Count(3)), None);
 }
 
 #[test]
