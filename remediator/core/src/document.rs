@@ -326,6 +326,11 @@ impl ManualEvent {
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.ttl.map(|ttl| crate::time::later(self.time, ttl))
     }
+
+    /// Whether it says `on`, and never ends by itself.
+    pub(crate) fn is_on_for_good(&self) -> bool {
+        self.state == Verdict::On && self.ttl.is_none()
+    }
 }
 
 /// [`ManualEvent`] in the predecessor's words: states `ok` and `critical`,

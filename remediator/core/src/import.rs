@@ -317,14 +317,16 @@ fn add(document: &mut HostDocument, kept: &Inherited, now: Timestamp) -> Vec<Str
     if !added.is_empty() {
         manual::put_before(document, now);
     }
-    let rules = document.ruling_event().is_some_and(|(id, _)| added.contains(id));
-    if rules && document.is_said_on() {
+    let ruling = document.ruling_event().filter(|(id, _)| added.contains(id));
+    let is_on = ruling.is_some_and(|(_, event)| event.state == Verdict::On);
+    let is_on_until = ruling.is_some_and(|(_, event)| is_on && !event.is_on_for_good());
+    if is_on {
         document.causes.clear();
         document.taken_off.clear();
     }
     match kept.managed_verdict() {
         Verdict::On => put_in(document),
-        Verdict::Off if document.is_said_on() => {}
+        Verdict::Off if document.is_said_on() && !is_on_until => {}
         Verdict::Off => leave_out(document, now),
     }
     left_out

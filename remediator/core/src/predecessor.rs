@@ -175,8 +175,9 @@ impl Inherited {
         document.manual_events.extend(self.events.clone());
         // Its clock may have been ahead of ours, or still be.
         manual::put_before(document, now);
-        // A person's on ends that for good, here as everywhere.
-        if self.managed_verdict() == Verdict::Off && !document.is_said_on() {
+        // A person's on ends that for good, here as everywhere. One that had an end did not, there.
+        let is_on = self.ruling_event().is_some_and(|(_, event)| event.is_on_for_good());
+        if self.managed_verdict() == Verdict::Off && !is_on {
             document.causes.push(Cause::Imported { since: now });
         }
     }

@@ -140,6 +140,7 @@ async fn take_back_once(app: App, withdrawal: Withdrawal) -> Result<HostView, Ap
     let Withdrawal { host, id, author, force } = withdrawal;
     let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
     let now = app.clock.now().wall;
+    require_begun(&desk.read())?;
     let document = desk.read().hosts.get(&host).cloned();
     let mut document = document.ok_or_else(|| unknown(&host, &desk.read().hosts))?;
     let record = manual::take_back(&mut document, &id, &author, now).map_err(refused)?;

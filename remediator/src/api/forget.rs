@@ -15,7 +15,7 @@ use super::{
     App,
     command::{Author, put_on_record, refuse_in_dry_run, to_the_end},
     error::ApiError,
-    hosts::{parse_host, unknown},
+    hosts::{parse_host, require_begun, unknown},
 };
 use crate::{journal::Entry, ledger::Batch, store::Writer};
 
@@ -40,6 +40,7 @@ pub(super) async fn forget(app: App, host: HostName, author: String) -> Result<(
 
 async fn forget_once(app: App, host: HostName, author: String) -> Result<(), ApiError> {
     let desk = app.ledger.desk().await.map_err(ApiError::Store)?;
+    require_begun(&desk.read())?;
     let version = desk.read().version(&host);
     let listing = desk.read().hosts.get(&host).map(|document| document.listing.state);
     match listing {

@@ -115,7 +115,8 @@ pub(super) fn require_begun(documents: &Documents) -> Result<(), ApiError> {
     if documents.is_begun() {
         return Ok(());
     }
-    let reason = "the store is not begun yet: /-/ready says what it waits for";
+    let reason = "the store is not begun yet: /-/ready says what it waits for, of several \
+                  remediators at the one that leads";
     Err(ApiError::Later(reason.into()))
 }
 

@@ -16,6 +16,8 @@ use crate::store::{Store, StoreError, Stored};
 const HOSTS: &str = "whitelist/";
 /// The path of automation's own document.
 pub(super) const AUTOMATION: &str = "automation";
+/// How many documents an error names.
+const MAX_NAMED: usize = 20;
 
 /// All documents, decoded.
 #[derive(Debug, Default)]
@@ -59,12 +61,25 @@ impl Documents {
             documents.take(&path, &stored.data)?;
             documents.note(path, Some(stored.version), stored.revision);
         }
-        Ok(documents)
+        match contents.strangers.into_iter().next() {
+            Some(path) => Err(LedgerError::ByHand { path }),
+            None => Ok(documents),
+        }
     }
 
     /// The documents as the core wants them.
     pub(crate) fn state(&self) -> State<'_> {
         State { hosts: &self.hosts, automation: &self.automation, inherited: &self.inherited }
+    }
+
+    /// Names what is known here and not among these, if anything.
+    pub(super) fn missing_in(&self, there: &BTreeSet<String>) -> Option<String> {
+        let gone: Vec<&str> =
+            self.known.keys().filter(|path| !there.contains(*path)).map(String::as_str).collect();
+        let named = gone.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
+        let more = gone.len().saturating_sub(MAX_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (!gone.is_empty()).then(|| named + &more)
     }
 
     /// Whether the store has been begun: before that no list follows from it.
@@ -260,11 +275,30 @@ pub(crate) enum LedgerError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Nobody put on record who changed it, and why.
+    #[error(
+        "document {path} of the store was written by hand, or by another program: put it right if \
+         it is wrong; then, to go on from what it says, set the node `revision` to nothing"
+    )]
+    ByHand {
+        /// Which.
+        path: String,
+    },
+    /// It is known here which are gone.
+    #[error("documents are gone that were there before: {names}")]
+    Gone {
+        /// The first of them.
+        names: String,
+        /// What the store said.
+        #[source]
+        source: Box<LedgerError>,
+    },
     /// Two that write the same documents would undo each other's work.
     #[error(
         "document {path} of the store was written by the predecessor, which must not run beside \
-         the remediator ({why}): stop it on every master; then put the document back, or go on \
-         from all as it is by deleting the node `automation` while no remediator runs"
+         the remediator ({why}): stop it on every master; then put the document back and set the \
+         node `revision` to nothing, or go on from all as it is by deleting the node `automation` \
+         while no remediator runs"
     )]
     Foreign {
         /// Which.

@@ -187,7 +187,7 @@ impl Ledger {
         let missed = self.missed.load(Ordering::SeqCst);
         let load = self.wait_for_store(Documents::load(self.store.as_ref()));
         let documents = load.await.map_err(|error| {
-            let source = Box::new(error);
+            let source = Box::new(self.name_what_is_gone(error));
             self.tell_trouble(Some(chain(&source)));
             if self.is_read() {
                 warn!(error = chain(&source), "Cannot read the store again yet");
@@ -205,6 +205,20 @@ impl Ledger {
         self.take_all(documents, missed);
         self.tell_trouble(None);
         Ok(())
+    }
+
+    /// What is gone somebody may put back, where it is still known here.
+    fn name_what_is_gone(&self, error: LedgerError) -> LedgerError {
+        let gone = match &error {
+            LedgerError::Store(StoreError::Miscounted { there, .. }) if !there.is_empty() => {
+                self.read().missing_in(there)
+            }
+            _ => None,
+        };
+        match gone {
+            Some(names) => LedgerError::Gone { names, source: Box::new(error) },
+            None => error,
+        }
     }
 
     /// Keeps why the store could not be used, or that it could.
@@ -309,8 +323,11 @@ impl Ledger {
                 }
                 News::Unknown => {
                     // What waits is older than what will be read.
-                    while self.store.news().now_or_never().is_some() {}
-                    if !self.read_again().await {
+                    let mut is_woken = false;
+                    while let Some(news) = self.store.news().now_or_never() {
+                        is_woken |= matches!(news, News::Woken);
+                    }
+                    if !self.read_again().await && !is_woken {
                         continue;
                     }
                 }
@@ -332,7 +349,8 @@ impl Ledger {
 
     /// Takes over what others have written, as far as it is newer than what is known, and
     /// says whether anything was. What is gone was so at `gone_at`; with these, everything is
-    /// known of `revision`.
+    /// known of `revision`. Where a part of it cannot be read, nothing is taken for gone: a list
+    /// that lacks it might follow.
     fn take_news(
         &self,
         news: BTreeMap<String, Option<Stored>>,
@@ -341,7 +359,12 @@ impl Ledger {
     ) -> bool {
         let (mut is_news, mut is_whole) = (false, true);
         let mut documents = self.documents.write().expect("no writer of the documents panics");
-        for (path, stored) in news {
+        let (written, gone): (Vec<_>, Vec<_>) =
+            news.into_iter().partition(|(_, stored)| stored.is_some());
+        for (path, stored) in written.into_iter().chain(gone) {
+            if stored.is_none() && !is_whole {
+                break;
+            }
             match documents.hear(&path, stored, gone_at) {
                 Ok(None) => {}
                 Ok(Some(transitions)) => {

@@ -192,7 +192,8 @@ impl Store for Robbed {
             return self.0.load();
         }
         let (place, node) = ("s".to_owned(), "n".to_owned());
-        let error = StoreError::Miscounted { place, node, counted: 2, found: 1 };
+        let there = BTreeSet::from(["automation".to_owned()]);
+        let error = StoreError::Miscounted { place, node, counted: 2, found: 1, there };
         std::future::ready(Err(error)).boxed()
     }
 
@@ -226,7 +227,8 @@ async fn i5_a_document_that_is_gone_at_a_write_is_not_forgotten_before_all_is_re
     let refused = desk.commit(&Batch::of_host(&host, &off), Writer::Person).await;
     assert!(matches!(refused, Err(StoreError::Conflict { found: None, .. })), "{refused:?}");
     drop(desk);
-    assert!(ledger.desk().await.is_err());
+    let refused = chain(&ledger.desk().await.err().unwrap());
+    assert!(refused.contains("gone that were there before: whitelist/h1.lab"), "{refused}");
     assert!(ledger.read().hosts.contains_key(&host), "a list without it would follow");
 }
 
@@ -254,6 +256,23 @@ impl Store for Heard {
             None => std::future::pending().boxed(),
         }
     }
+}
+
+#[tokio::test]
+async fn i5_beside_what_cannot_be_read_nothing_is_taken_for_gone() {
+    let [known, gone]: [HostName; 2] = ["h1.lab", "h2.lab"].map(|it| it.parse().unwrap());
+    let on = HostDocument::new(Verdict::On, Timestamp::UNIX_EPOCH).encode();
+    let contents = Arc::<std::sync::Mutex<Contents>>::default();
+    let writes = [("automation".to_owned(), BEGUN), (path_of(&known), &on), (path_of(&gone), &on)];
+    let writes =
+        writes.map(|(path, data)| Write { path, expected: None, data: Some(data.to_vec()) });
+    contents.lock().unwrap().apply(writes.into(), 0).unwrap();
+    let ledger = Ledger::load(Box::new(Lent(contents)), Readiness::default()).await.unwrap();
+    let data = of_the_predecessor("on");
+    let foreign = Some(Stored { data, version: 1, revision: 9 });
+    let news = BTreeMap::from([(path_of(&gone), None), ("whitelist/h9.lab".to_owned(), foreign)]);
+    ledger.take_news(news, 9, 9);
+    assert!(ledger.is_in_doubt() && ledger.read().hosts.contains_key(&gone));
 }
 
 #[tokio::test(start_paused = true)]

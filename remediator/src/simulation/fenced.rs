@@ -269,7 +269,7 @@ impl Link {
                 let list = self.ask("read", move |world| world.list(number)).await;
                 let (revision, paths) = list?;
                 let documents = self.ask("read", move |world| world.read(number, paths)).await?;
-                Ok(Contents { revision, documents })
+                Ok(Contents { revision, documents, ..Contents::default() })
             }
             Fate::Fails => Err(unavailable("read", "it stumbles")),
             Fate::DiesBefore | Fate::DiesAfter => self.world.die().await,

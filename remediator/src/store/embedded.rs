@@ -186,7 +186,7 @@ fn load(database: &Database) -> Result<Contents, Failure> {
         let stored = Stored { data: data.to_vec(), version, revision: 0 };
         documents.insert(path.value().to_owned(), stored);
     }
-    Ok(Contents { revision, documents })
+    Ok(Contents { revision, documents, ..Contents::default() })
 }
 
 fn write(database: &Database, writes: &[Write], seen: u64) -> Result<u64, Failure> {

@@ -11,7 +11,10 @@ mod embedded;
 mod shadow;
 mod zookeeper;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -39,6 +42,8 @@ pub(crate) struct Contents {
     pub(crate) revision: u64,
     /// By path, such as `whitelist/node1.example` or `automation`.
     pub(crate) documents: BTreeMap<String, Stored>,
+    /// Which of them were last written by no remediator.
+    pub(crate) strangers: BTreeSet<String>,
 }
 
 impl Contents {
@@ -230,6 +235,8 @@ pub(crate) enum StoreError {
         counted: usize,
         /// How many there are.
         found: usize,
+        /// Which these are, as far as that could be read.
+        there: BTreeSet<String>,
     },
     /// Others have waited for longer than anybody should.
     #[error("too many wait for the store, which takes long to answer")]

@@ -54,6 +54,11 @@ const LISTED: [&str; 2] = ["h1.lab", "h4.lab"];
 struct Tree(Client);
 
 impl Tree {
+    /// As a person does who goes on from what is there.
+    async fn count_anew(&self) {
+        self.0.set_data("/satellite/revision", b"", None).await.unwrap();
+    }
+
     async fn at(shared: &Shared) -> Self {
         Self(Client::connect(shared.zookeeper.address()).await.unwrap())
     }
@@ -190,6 +195,9 @@ async fn what_the_predecessor_writes_beside_us_is_not_taken_and_named_needs_zook
         assert_eq!(one.remediator.host("h1.lab").await["state"], "on");
         one.lists(&LISTED).await;
         tree.put(path, &ours).await;
+        // Who has put it back is not known either.
+        one.remediator.not_ready("whitelist/h1.lab of the store was written by hand").await;
+        tree.count_anew().await;
         one.remediator.ready().await;
     }
     shared.run.succeed();

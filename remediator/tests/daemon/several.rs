@@ -394,7 +394,8 @@ async fn i5_documents_that_somebody_deletes_take_no_host_out_of_a_file_needs_zoo
         client.delete(&format!("/satellite/whitelist/{host}"), None).await.unwrap();
     }
     for one in [&first, &second, &third] {
-        one.remediator.not_ready("has 3 documents, and 5 were written").await;
+        let told = one.remediator.not_ready("has 3 documents, and 5 were written").await;
+        assert!(told.contains("gone that were there before: whitelist/h2.lab, "), "{told}");
         one.remediator.wait_for_metric("satellite_store_up", 0.0).await;
         one.remediator.put("/api/v1/hosts/h4.lab/events/e1", &said).await.error(503);
         one.lists(&WITHOUT_H1).await;

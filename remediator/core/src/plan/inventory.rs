@@ -90,7 +90,7 @@ impl<'a> Round<'a> {
                 None
             }
         };
-        if self.automation.first_start.is_none() && !self.begin_store(mesos.is_some()) {
+        if !self.is_begun() && !self.begin_store(mesos.is_some()) {
             return;
         }
         if let Some(mesos) = mesos {

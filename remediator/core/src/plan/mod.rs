@@ -435,14 +435,17 @@ pub fn plan(facts: &Facts, state: State<'_>, policy: &Policy, memory: &Memory, n
     round.name_blind_alertmanagers();
     round.judge_prometheus();
     round.note_begun();
-    if let Some(latest) = round.clock_was_set_back() {
+    // Before a store is begun nobody could say that the clock is right.
+    if round.is_begun()
+        && let Some(latest) = round.clock_was_set_back()
+    {
         return round.rest(latest);
     }
     round.memory.watch = Some(round.watch);
     round.end_pause();
     round.forget_what_is_over();
     round.take_inventory();
-    if round.automation.first_start.is_none() {
+    if !round.is_begun() {
         // Whatever were written now would make a store that nobody has begun.
         let sightings = sightings::sort(&round);
         return round.finish(sightings);
@@ -503,6 +506,10 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
+    fn is_begun(&self) -> bool {
+        self.automation.first_start.is_some()
+    }
+
     fn new(
         facts: &'a Facts,
         state: State<'a>,

@@ -160,6 +160,10 @@ fn an_event_is_over_strictly_after_its_end() {
     let events = json!({"e": {"state": "ok", "time": 100, "ttl": 60}});
     let kept = with(&json!("off"), &json!("on"), &events);
     assert_eq!(kept.clone().without_what_is_over(at(160)).verdict(), Verdict::On);
+    let mut document = continued(&kept, at(160));
+    assert_eq!((document.verdict(), document.is_imported()), (Verdict::On, true));
+    document.remove_event("e");
+    assert_eq!(document.verdict(), Verdict::Off, "as it was to the predecessor");
     let over = kept.without_what_is_over(at(161));
     assert_eq!(over.verdict(), Verdict::Off);
     assert_eq!(over.left_out(), [r#"event "e" (on) has run out"#]);

@@ -5,7 +5,7 @@
 //! written to have the leader look at the facts; `words`, what each says until there is
 //! anything; and `revision`, which is written with every
 //! transaction, since ZooKeeper's answer tells the number of one only where it writes to a
-//! node that was there (ZOOKEEPER-4026), and tells how many documents there are.
+//! node that was there (ZOOKEEPER-4026), and by which it is seen whether somebody else writes.
 //!
 //! A transaction is one `multi`. Automation's begins with a check of the node by which this
 //! process leads: ZooKeeper removes that node with the session, so that whoever was paused
@@ -38,7 +38,7 @@ use zookeeper_client::{
 };
 
 use self::{
-    revision::{Glance, Revision, Revisions, counted, glance},
+    revision::{Glance, Revisions, counted, glance},
     session::{Keeper, Session},
     words::Speakers,
 };
@@ -75,7 +75,6 @@ const AT_ONCE: usize = 256;
 pub(crate) struct ZooKeeperStore {
     shared: Arc<Shared>,
     news: Mutex<mpsc::UnboundedReceiver<News>>,
-    speakers: Speakers,
     /// Ends with the store.
     keeper: AbortHandle,
 }
@@ -87,6 +86,7 @@ struct Shared {
     /// `None` while there is none that could be used.
     session: SyncMutex<Option<Arc<Session>>>,
     standing: watch::Sender<Standing>,
+    speakers: Speakers,
     /// The node of revisions, for people.
     revision_node: String,
     revisions: Revisions,
@@ -101,11 +101,13 @@ impl ZooKeeperStore {
         let session = SyncMutex::default();
         let revision_node = format!("{}{REVISION}", config.root);
         let revisions = Revisions::default();
-        let shared = Arc::new(Shared { place, session, standing, revision_node, revisions });
+        let speakers = Speakers::default();
+        let shared =
+            Arc::new(Shared { place, session, standing, speakers, revision_node, revisions });
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = Keeper::new(config, credentials, name, Arc::clone(&shared), tell);
         let keeper = tokio::spawn(keeper.run_for_ever()).abort_handle();
-        Self { shared, news: Mutex::new(news), speakers: Speakers::default(), keeper }
+        Self { shared, news: Mutex::new(news), keeper }
     }
 }
 
@@ -144,10 +146,13 @@ impl Shared {
             return Err(StoreError::Remade { place: place() });
         }
         match self.revisions.miscount(glance) {
-            Some(counted) => {
-                let found = glance.revision.documents;
-                Err(StoreError::Miscounted { place: place(), node: node(), counted, found })
-            }
+            Some(counted) => Err(StoreError::Miscounted {
+                place: place(),
+                node: node(),
+                counted: counted.documents,
+                found: glance.revision.count.documents,
+                there: BTreeSet::new(),
+            }),
             None => Ok(()),
         }
     }
@@ -169,17 +174,22 @@ impl Store for ZooKeeperStore {
             let failed = |error| self.shared.failed_to_read(error);
             within(client.sync("/")).await.map_err(failed)?;
             let before = counted(client).await.map_err(failed)?;
-            self.shared.recognise(&before)?;
-            let mut documents = load(client).await.map_err(failed)?;
+            if let Err(error) = self.shared.recognise(&before) {
+                return Err(with_names(client, error).await);
+            }
+            let documents = load(client).await.map_err(failed)?;
             // What somebody else deletes meanwhile is not among them, and is missed here.
             let after = glance(client).await.map_err(failed)?;
             self.shared.recognise(&after)?;
-            let Revision { number, .. } = before.revision;
-            if after.revision.number == number {
+            let revision = self.shared.revisions.keep(before.revision);
+            let mut strangers = BTreeSet::new();
+            if after.revision.number == revision {
                 self.shared.recognise(&after.with(documents.len()))?;
-                settle_foreign(&mut documents, number);
+                if self.shared.revisions.are_ours() {
+                    strangers = newer_than(revision, &documents);
+                }
             }
-            Ok(Contents { revision: self.shared.revisions.keep(before.revision), documents })
+            Ok(Contents { revision, documents, strangers })
         })
     }
 
@@ -238,8 +248,11 @@ impl Store for ZooKeeperStore {
     fn exchange(&self, subject: String, word: String) -> BoxFuture<'_, Result<Words, StoreError>> {
         Box::pin(async move {
             let session = self.shared.usable("write to")?;
-            let exchanged = words::exchange(&session, subject, word, &self.speakers).await;
-            exchanged.map_err(|error| self.shared.unavailable("write to", error))
+            let speakers = &self.shared.speakers;
+            words::exchange(&session, subject, word, speakers).await.map_err(|error| {
+                speakers.forget();
+                self.shared.unavailable("write to", error)
+            })
         })
     }
 
@@ -294,9 +307,9 @@ impl ZooKeeperStore {
             };
             added.map_err(unavailable)?;
         }
-        let documents = base.documents_after(writes).to_string();
+        let count = base.count.after(writes).to_string();
         transaction
-            .add_set_data(REVISION, documents.as_bytes(), Some(base.version))
+            .add_set_data(REVISION, count.as_bytes(), Some(base.version))
             .map_err(unavailable)?;
         let outcome = tokio::time::timeout(ANSWER_WITHIN, transaction.commit()).await;
         match outcome.unwrap_or(Err(CheckWriteError::RequestFailed { source: Error::Timeout })) {
@@ -360,23 +373,40 @@ async fn within<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, 
 /// Reads every document. What is written meanwhile may be among it or not; the watch, which
 /// is older than this, tells of it. Whoever asks has to see whether all were there.
 async fn load(client: &Client) -> Result<BTreeMap<String, Stored>, Error> {
-    let hosts = within(client.list_children(WHITELIST)).await?;
-    let hosts = hosts.into_iter().map(|host| format!("whitelist/{host}"));
-    let found = get_all(client, hosts.chain(["automation".to_owned()]));
+    let found = get_all(client, list(client).await?);
     let found = found.try_filter_map(async |(path, found)| Ok(found.map(|found| (path, found))));
     found.try_collect().await
 }
 
-/// What is newer than the last transaction, and nobody's of ours, somebody has written by
-/// hand: it is whole with the rest.
-fn settle_foreign(documents: &mut BTreeMap<String, Stored>, revision: u64) {
-    for stored in documents.values_mut() {
-        stored.revision = stored.revision.min(revision);
+/// Documents that were written after the last transaction, and so by somebody else.
+fn newer_than(revision: u64, documents: &BTreeMap<String, Stored>) -> BTreeSet<String> {
+    let newer = documents.iter().filter(|(_, stored)| stored.revision > revision);
+    newer.map(|(path, _)| path.clone()).collect()
+}
+
+/// Says with the error which documents there are, so that it can be told which are not.
+async fn with_names(client: &Client, mut error: StoreError) -> StoreError {
+    if let StoreError::Miscounted { there, .. } = &mut error
+        && let Ok(documents) = list(client).await
+    {
+        *there = documents;
     }
+    error
+}
+
+/// Which documents there are.
+async fn list(client: &Client) -> Result<BTreeSet<String>, Error> {
+    let hosts = within(client.list_children(WHITELIST)).await?;
+    let mut paths: BTreeSet<_> =
+        hosts.into_iter().map(|host| format!("{}/{host}", &WHITELIST[1..])).collect();
+    if within(client.check_stat(AUTOMATION)).await?.is_some() {
+        paths.insert(AUTOMATION[1..].to_owned());
+    }
+    Ok(paths)
 }
 
 /// Reads these documents as they are now: all that were written up to the revision that was
-/// glanced at, and since it was last told. `None`: it cannot be told what others have done.
+/// glanced at, and since it was last told. `None`: what was written was not by a remediator.
 async fn reread(
     shared: &Shared,
     client: &Client,
@@ -384,11 +414,16 @@ async fn reread(
     before: &Glance,
 ) -> Option<News> {
     let documents: BTreeMap<_, _> = get_all(client, paths).try_collect().await.ok()?;
-    if documents.values().any(Option::is_none) {
-        // Somebody else may have deleted it since.
-        shared.recognise(&glance(client).await.ok()?).ok()?;
-    }
     let Glance { revision, children_at, .. } = *before;
+    let newest = documents.values().flatten().map(|stored| stored.revision).max().unwrap_or(0);
+    if documents.values().any(Option::is_none) || newest > revision.number {
+        // Somebody else may have done it since.
+        let after = glance(client).await.ok()?;
+        shared.recognise(&after).ok()?;
+        if shared.revisions.are_ours() && newest > after.revision.number {
+            return None;
+        }
+    }
     Some(News::Documents { documents, gone_at: children_at, revision: revision.number })
 }
 

@@ -1,8 +1,11 @@
-//! What is known of the store as a whole at each of its revisions.
+//! What is known of the store as a whole at each of its revisions, by which it is seen whether
+//! somebody else has written.
 //!
 //! The node of revisions is written with every transaction, and in it stands how many
-//! documents there are then. So a document that somebody else deletes is missed: without
-//! that its host would look as if it had been forgotten, and leave every master's file.
+//! documents there are then, and how often one of a host was made or deleted until then, which
+//! ZooKeeper counts, too. So a document that somebody else deletes is missed, also where
+//! another one is made: without that its host would look as if it had been forgotten, and
+//! leave every master's file. And what is newer than the last transaction is nobody's of ours.
 
 use std::{
     collections::BTreeMap,
@@ -25,22 +28,49 @@ pub(super) struct Revision {
     pub(super) number: u64,
     /// The version that its node had.
     pub(super) version: i32,
-    /// How many documents there were.
-    pub(super) documents: usize,
+    pub(super) count: Count,
 }
 
 impl Revision {
     /// The revision that these writes on this one led to.
     pub(super) fn after(self, writes: &[Write], node: &Stat) -> Self {
-        let documents = self.documents_after(writes);
-        Self { number: revision_of(node), version: node.version, documents }
+        let count = self.count.after(writes);
+        Self { number: revision_of(node), version: node.version, count }
+    }
+}
+
+/// How many documents there are, and what led to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) documents: usize,
+    /// How often a host's was made or deleted, as ZooKeeper counts it: the `cversion` of the
+    /// node above them, which begins anew above 2^31.
+    changes: i32,
+}
+
+impl Count {
+    /// The count after these writes.
+    pub(super) fn after(self, writes: &[Write]) -> Self {
+        let is_made = |it: &&Write| it.expected.is_none() && it.data.is_some();
+        let made = writes.iter().filter(is_made).count();
+        let removed = writes.iter().filter(|it| it.data.is_none()).count();
+        let of_host = writes.iter().filter(|it| it.path != AUTOMATION[1..]);
+        let changes = of_host.filter(|it| is_made(it) || it.data.is_none()).count();
+        Self {
+            documents: (self.documents + made).saturating_sub(removed),
+            changes: self.changes.wrapping_add(i32::try_from(changes).unwrap_or(i32::MAX)),
+        }
     }
 
-    /// How many documents there are after these writes.
-    pub(super) fn documents_after(self, writes: &[Write]) -> usize {
-        let made = writes.iter().filter(|it| it.expected.is_none() && it.data.is_some()).count();
-        let removed = writes.iter().filter(|it| it.data.is_none()).count();
-        (self.documents + made).saturating_sub(removed)
+    fn read(data: &[u8]) -> Option<Self> {
+        let (documents, changes) = std::str::from_utf8(data).ok()?.split_once(' ')?;
+        Some(Self { documents: documents.parse().ok()?, changes: changes.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.documents, self.changes)
     }
 }
 
@@ -49,9 +79,9 @@ impl Revision {
 pub(super) struct Glance {
     /// With as many documents as are there.
     pub(super) revision: Revision,
-    /// How many there should be; `None`: nobody has counted them yet, or a person wants them
-    /// counted anew.
-    counted: Option<usize>,
+    /// The count that there should be; `None`: nobody has counted yet, or a person wants
+    /// that anew.
+    counted: Option<Count>,
     /// Whether automation's document is there. Without it a store is to be begun, from
     /// whatever there is.
     has_automation: bool,
@@ -64,7 +94,8 @@ pub(super) struct Glance {
 impl Glance {
     /// The same where so many documents were found instead.
     pub(super) fn with(self, documents: usize) -> Self {
-        Self { revision: Revision { documents, ..self.revision }, ..self }
+        let count = Count { documents, ..self.revision.count };
+        Self { revision: Revision { count, ..self.revision }, ..self }
     }
 }
 
@@ -75,10 +106,9 @@ pub(super) async fn counted(client: &Client) -> Result<Glance, Error> {
     if seen.counted.is_some() || !seen.has_automation {
         return Ok(seen);
     }
-    let Revision { version, documents, .. } = seen.revision;
-    let documents = documents.to_string();
-    let count = client.set_data(REVISION, documents.as_bytes(), Some(version));
-    match within(count).await {
+    let Revision { version, count, .. } = seen.revision;
+    let count = count.to_string();
+    match within(client.set_data(REVISION, count.as_bytes(), Some(version))).await {
         // Whoever was first has counted the same.
         Ok(_) | Err(Error::BadVersion) => glance(client).await,
         Err(error) => Err(error),
@@ -104,9 +134,10 @@ pub(super) async fn glance(client: &Client) -> Result<Glance, Error> {
     let automation = next()?;
     let there = usize::try_from(hosts.num_children).unwrap_or(0);
     let documents = there + usize::from(automation.is_some());
+    let count = Count { documents, changes: hosts.cversion };
     Ok(Glance {
-        revision: Revision { number: revision_of(&node), version: node.version, documents },
-        counted: std::str::from_utf8(&data).ok().and_then(|it| it.parse().ok()),
+        revision: Revision { number: revision_of(&node), version: node.version, count },
+        counted: Count::read(&data),
         children_at: u64::try_from(hosts.pzxid).unwrap_or(0),
         has_automation: automation.is_some(),
         born: node.czxid,
@@ -143,12 +174,17 @@ impl Revisions {
         *born.get_or_insert(glance.born) == glance.born
     }
 
-    /// How many documents there should be, where there are more or fewer.
-    pub(super) fn miscount(&self, glance: &Glance) -> Option<usize> {
+    /// The count that there should be, where it is another one.
+    pub(super) fn miscount(&self, glance: &Glance) -> Option<Count> {
         if glance.has_automation {
             self.had_automation.store(true, Ordering::Relaxed);
         }
-        let is_to_count = self.had_automation.load(Ordering::Relaxed);
-        glance.counted.filter(|counted| is_to_count && *counted != glance.revision.documents)
+        glance.counted.filter(|counted| self.are_ours() && *counted != glance.revision.count)
+    }
+
+    /// Whether documents are nobody's but ours to write: until automation has begun they may
+    /// be the predecessor's.
+    pub(super) fn are_ours(&self) -> bool {
+        self.had_automation.load(Ordering::Relaxed)
     }
 }

@@ -390,6 +390,7 @@ impl Keeper {
         let store = &self.shared.place;
         match standing {
             Standing::Away(reason) => {
+                self.shared.speakers.forget();
                 warn!(store, reason, "The store is away: nothing changes until it is back");
             }
             Standing::Follows { leader: Some(leader) } => info!(leader, "Another remediator leads"),

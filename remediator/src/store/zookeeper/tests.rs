@@ -407,6 +407,48 @@ async fn a_document_that_a_stranger_deletes_is_missed_needs_zookeeper() {
     run.succeed();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_a_stranger_writes_or_puts_in_the_place_of_another_is_seen_needs_zookeeper()
+{
+    let (run, zookeeper) = start("store-strangers");
+    let store = leading(zookeeper.address()).await;
+    let stranger = stranger(&zookeeper).await;
+    let open = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    // Before a store is begun they may be the predecessor's.
+    stranger.create("/whitelist/h1", b"1", &open).await.unwrap();
+    assert!(store.load().await.unwrap().strangers.is_empty());
+    let begun = ["automation", "whitelist/h2"].map(|path| put(path, None, "1")).to_vec();
+    contract::write(&store, begun, Writer::Automation).await.unwrap();
+    let count_anew = async || {
+        stranger.set_data(REVISION, b"", None).await.unwrap();
+        let contents = store.load().await.unwrap();
+        assert!(contents.strangers.is_empty(), "{contents:?}");
+        hear_all(&store).await;
+        contents.documents
+    };
+    count_anew().await;
+    stranger.set_data("/whitelist/h1", b"2", None).await.unwrap();
+    until_in_doubt(&store).await;
+    assert!(store.load().await.unwrap().strangers.iter().eq(["whitelist/h1"]));
+    assert_eq!(count_anew().await["whitelist/h1"].data, b"2");
+    stranger.delete("/whitelist/h1", None).await.unwrap();
+    stranger.create("/whitelist/h3", b"1", &open).await.unwrap();
+    until_in_doubt(&store).await;
+    let refused = store.load().await;
+    let Err(StoreError::Miscounted { counted: 3, found: 3, there, .. }) = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(there.iter().eq(["automation", "whitelist/h2", "whitelist/h3"]), "{there:?}");
+    assert!(count_anew().await.contains_key("whitelist/h3"));
+    // What remediators make and remove is on count.
+    let writes = vec![put("whitelist/h1", None, "1"), put("whitelist/h4", None, "1")];
+    contract::write(&store, writes, Writer::Automation).await.unwrap();
+    let gone = Write { path: "whitelist/h3".into(), expected: Some(1), data: None };
+    contract::write(&store, vec![gone], Writer::Person).await.unwrap();
+    assert_eq!(store.load().await.unwrap().documents.len(), 4);
+    run.succeed();
+}
+
 /// Whenever it comes: before, between and after the requests of which reading consists.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stranger_deletes_while_all_is_read_is_missed_needs_zookeeper() {

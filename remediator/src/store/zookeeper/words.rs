@@ -28,6 +28,11 @@ struct Said {
 pub(super) struct Speakers(SyncMutex<Option<(BTreeSet<String>, Instant)>>);
 
 impl Speakers {
+    /// Begins anew: who has died meanwhile may seem to live for as long as at first.
+    pub(super) fn forget(&self) {
+        *self.0.lock().expect("no holder of this lock panics") = None;
+    }
+
     /// For how long these have been there, and no others, as far as was seen.
     fn are_alone_for(&self, nodes: BTreeSet<String>) -> Duration {
         let mut seen = self.0.lock().expect("no holder of this lock panics");

@@ -7,7 +7,8 @@ use super::{
     world::{ROUND, World, assert_blocked},
 };
 use crate::{
-    HostName, document::Verdict, facts::FoundFile, plan::Block, policy::NewHosts, whitelist,
+    Automation, HostName, document::Verdict, facts::FoundFile, plan::Block, policy::NewHosts,
+    whitelist,
 };
 
 fn lists(hosts: &[&str]) -> FoundFile {
@@ -45,6 +46,22 @@ fn nothing_is_written_before_it_is_known_which_list_to_begin_with() {
     let plan = world.plan_now();
     assert!(plan.automation.is_none() && plan.changes.is_empty() && plan.holds.is_empty());
     assert!(world.is_blind("whitelist"), "{}", world.tell());
+}
+
+#[test]
+fn a_clock_that_is_behind_the_documents_keeps_no_store_from_being_begun() {
+    let mut world = World::of_hosts(3);
+    world.lose("h1");
+    // Begun anew from documents that there are, by a machine whose clock is wrong.
+    world.automation = Automation::default();
+    world.clock_error = -86_400;
+    world.round(ROUND);
+    assert!(world.automation.first_start.is_some(), "{}", world.tell());
+    world.round(ROUND);
+    assert!(world.is_blind("clock"), "now somebody can say that it is right");
+    world.resume();
+    world.round(ROUND);
+    assert!(!world.is_blind("clock"), "{}", world.tell());
 }
 
 #[test]
