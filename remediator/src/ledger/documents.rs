@@ -10,7 +10,7 @@ use satellite_core::{
 };
 
 use super::Batch;
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{Contents, Store, StoreError, Stored};
 
 /// Below this path lies one document per host, named by it.
 const HOSTS: &str = "whitelist/";
@@ -54,17 +54,18 @@ struct Known {
 impl Documents {
     /// Reads and decodes all that the store has.
     pub(super) async fn load(store: &dyn Store) -> Result<Self, LedgerError> {
-        let contents = store.load().await?;
-        let revision = contents.revision;
+        let Contents { revision, documents: stored, strangers } = store.load().await?;
         let mut documents = Self { revision, read_at: revision, ..Self::default() };
-        for (path, stored) in contents.documents {
+        let decoded = stored.into_iter().try_for_each(|(path, stored)| {
             documents.take(&path, &stored.data)?;
             documents.note(path, Some(stored.version), stored.revision);
+            Ok(())
+        });
+        if strangers.is_empty() {
+            return decoded.map(|()| documents);
         }
-        match contents.strangers.into_iter().next() {
-            Some(path) => Err(LedgerError::ByHand { path }),
-            None => Ok(documents),
-        }
+        let what = format!("written: {}", named(&strangers));
+        Err(LedgerError::ByHand { what, source: decoded.err().map(Box::new) })
     }
 
     /// The documents as the core wants them.
@@ -72,14 +73,24 @@ impl Documents {
         State { hosts: &self.hosts, automation: &self.automation, inherited: &self.inherited }
     }
 
-    /// Names what is known here and not among these, if anything.
-    pub(super) fn missing_in(&self, there: &BTreeSet<String>) -> Option<String> {
-        let gone: Vec<&str> =
-            self.known.keys().filter(|path| !there.contains(*path)).map(String::as_str).collect();
-        let named = gone.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
-        let more = gone.len().saturating_sub(MAX_NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        (!gone.is_empty()).then(|| named + &more)
+    /// Names what is known here and not among these, what is among them and not known, and
+    /// what else strangers have written; before anything was read, only the last.
+    pub(super) fn differences_to(
+        &self,
+        there: &BTreeSet<String>,
+        strangers: &BTreeSet<String>,
+    ) -> String {
+        let known: BTreeSet<String> = self.known.keys().cloned().collect();
+        let is_unread = known.is_empty();
+        let new = if is_unread { BTreeSet::new() } else { there - &known };
+        let gone = &known - there;
+        let written = strangers - &new;
+        let kinds = [("gone", gone), ("new", new), ("written", written)];
+        let kinds = kinds.iter().filter(|(_, paths)| !paths.is_empty());
+        kinds
+            .map(|(kind, paths)| format!("{kind}: {}", named(paths)))
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     /// Whether the store has been begun: before that no list follows from it.
@@ -275,23 +286,17 @@ pub(crate) enum LedgerError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nobody put on record who changed it, and why.
+    /// Nobody put on record who did it, and why.
     #[error(
-        "document {path} of the store was written by hand, or by another program: put it right if \
-         it is wrong; then, to go on from what it says, set the node `revision` to nothing"
+        "documents of the store were changed by hand, or by another program ({what}): put right \
+         what is wrong; then, to go on from all that is there, set the node `revision` to nothing"
     )]
     ByHand {
-        /// Which.
-        path: String,
-    },
-    /// It is known here which are gone.
-    #[error("documents are gone that were there before: {names}")]
-    Gone {
-        /// The first of them.
-        names: String,
-        /// What the store said.
+        /// The first of them, by what became of them.
+        what: String,
+        /// What else is wrong with them.
         #[source]
-        source: Box<LedgerError>,
+        source: Option<Box<LedgerError>>,
     },
     /// Two that write the same documents would undo each other's work.
     #[error(
@@ -306,6 +311,14 @@ pub(crate) enum LedgerError {
         /// How that is known.
         why: String,
     },
+}
+
+/// The first of these, and how many more there are.
+fn named(paths: &BTreeSet<String>) -> String {
+    let first: Vec<&str> = paths.iter().take(MAX_NAMED).map(String::as_str).collect();
+    let more = paths.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    first.join(", ") + &more
 }
 
 /// The transitions that led from one document of a host to another. Versions alone do not

@@ -187,7 +187,7 @@ impl Ledger {
         let missed = self.missed.load(Ordering::SeqCst);
         let load = self.wait_for_store(Documents::load(self.store.as_ref()));
         let documents = load.await.map_err(|error| {
-            let source = Box::new(self.name_what_is_gone(error));
+            let source = Box::new(self.name_what_is_strange(error));
             self.tell_trouble(Some(chain(&source)));
             if self.is_read() {
                 warn!(error = chain(&source), "Cannot read the store again yet");
@@ -207,18 +207,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// What is gone somebody may put back, where it is still known here.
-    fn name_what_is_gone(&self, error: LedgerError) -> LedgerError {
-        let gone = match &error {
-            LedgerError::Store(StoreError::Miscounted { there, .. }) if !there.is_empty() => {
-                self.read().missing_in(there)
-            }
-            _ => None,
+    /// What somebody else has done a person may put right, who has to know of all of it.
+    fn name_what_is_strange(&self, error: LedgerError) -> LedgerError {
+        let LedgerError::Store(StoreError::Miscounted { there, strangers, .. }) = &error else {
+            return error;
         };
-        match gone {
-            Some(names) => LedgerError::Gone { names, source: Box::new(error) },
-            None => error,
+        let what = self.read().differences_to(there, strangers);
+        if there.is_empty() || what.is_empty() {
+            return error;
         }
+        LedgerError::ByHand { what, source: Some(Box::new(error)) }
     }
 
     /// Keeps why the store could not be used, or that it could.
@@ -303,21 +301,22 @@ impl Ledger {
             match news {
                 News::Documents { documents, gone_at, revision } => {
                     let turn = self.turn.lock().await;
-                    if self.is_in_doubt() {
-                        // A part of what is stored, beside what is older or unknown, is
-                        // nothing that any list may follow from. All of it is read, but not
-                        // as often as others write.
+                    // A part of what is stored, beside what is older or unknown, is nothing
+                    // that any list may follow from.
+                    let is_news = if self.is_in_doubt() {
                         drop(turn);
-                        let is_due = |last: Instant| last.elapsed() >= READ_AGAIN_EVERY;
-                        if !last_read.is_none_or(is_due) {
-                            continue;
-                        }
-                        last_read = Some(Instant::now());
-                        if !self.read_again().await {
-                            continue;
-                        }
-                    // What this process has written itself comes back, too.
-                    } else if !self.take_news(documents, gone_at, revision) {
+                        self.read_again_once_due(&mut last_read).await
+                    } else {
+                        // What this process has written itself comes back, too.
+                        self.take_news(documents, gone_at, revision)
+                    };
+                    if !is_news {
+                        continue;
+                    }
+                }
+                News::Strange => {
+                    self.doubt();
+                    if !self.read_again_once_due(&mut last_read).await {
                         continue;
                     }
                 }
@@ -335,6 +334,16 @@ impl Ledger {
             }
             heard.notify_one();
         }
+    }
+
+    /// Reads everything again, but not as often as others may write, and says whether that
+    /// was done.
+    async fn read_again_once_due(&self, last: &mut Option<Instant>) -> bool {
+        if last.is_some_and(|last| last.elapsed() < READ_AGAIN_EVERY) {
+            return false;
+        }
+        *last = Some(Instant::now());
+        self.read_again().await
     }
 
     /// Reads everything again, and says whether that was possible.

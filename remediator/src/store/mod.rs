@@ -122,6 +122,8 @@ pub(crate) enum News {
     },
     /// Something may have been missed: everything has to be read again.
     Unknown,
+    /// Somebody has written who is no remediator: whoever reads everything is told what.
+    Strange,
     /// Nothing; another remediator has been told something that is the leader's to look at.
     Woken,
 }
@@ -237,6 +239,14 @@ pub(crate) enum StoreError {
         found: usize,
         /// Which these are, as far as that could be read.
         there: BTreeSet<String>,
+        /// Which of them were last written by no remediator.
+        strangers: BTreeSet<String>,
+    },
+    /// A person has just asked for it.
+    #[error("the documents of the store {place} are being counted anew")]
+    Uncounted {
+        /// Which store.
+        place: String,
     },
     /// Others have waited for longer than anybody should.
     #[error("too many wait for the store, which takes long to answer")]

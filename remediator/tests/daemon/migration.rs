@@ -196,7 +196,7 @@ async fn what_the_predecessor_writes_beside_us_is_not_taken_and_named_needs_zook
         one.lists(&LISTED).await;
         tree.put(path, &ours).await;
         // Who has put it back is not known either.
-        one.remediator.not_ready("whitelist/h1.lab of the store was written by hand").await;
+        one.remediator.not_ready("(written: whitelist/h1.lab)").await;
         tree.count_anew().await;
         one.remediator.ready().await;
     }

@@ -153,6 +153,9 @@ impl<'a> Round<'a> {
         if scraped <= back {
             return Err("has not scraped it since it came back into sight".into());
         }
+        // With a complaint it was not well, though it was scraped. One that is gone may be
+        // forgotten by a Prometheus that was restarted unseen, and has no sample yet.
+        self.no_complaint(url, host, document)?;
         let former = self.former_memory.well_since.get(host).and_then(|it| it.get(url)).copied();
         // When the sample was there for sure: its own instant is the begin of the
         // scrape, and a rule that is evaluated before the end does not see it.
@@ -160,7 +163,6 @@ impl<'a> Round<'a> {
         let of_host: &mut BTreeMap<String, Timestamp> =
             self.memory.well_since.entry(host.clone()).or_default();
         of_host.insert(url.to_owned(), well_since);
-        self.no_complaint(url, host, document)?;
         let witness = self.witnesses.get(url).ok_or("was not asked")?;
         witness.has_looked(document, well_since)
     }

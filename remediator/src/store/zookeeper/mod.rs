@@ -22,7 +22,10 @@ mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex as SyncMutex},
+    sync::{
+        Arc, Mutex as SyncMutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -87,6 +90,8 @@ struct Shared {
     session: SyncMutex<Option<Arc<Session>>>,
     standing: watch::Sender<Standing>,
     speakers: Speakers,
+    /// Whether somebody else may have written since everything was last read.
+    is_strange: AtomicBool,
     /// The node of revisions, for people.
     revision_node: String,
     revisions: Revisions,
@@ -102,8 +107,10 @@ impl ZooKeeperStore {
         let revision_node = format!("{}{REVISION}", config.root);
         let revisions = Revisions::default();
         let speakers = Speakers::default();
+        let is_strange = AtomicBool::new(false);
         let shared =
-            Arc::new(Shared { place, session, standing, speakers, revision_node, revisions });
+            Shared { place, session, standing, speakers, is_strange, revision_node, revisions };
+        let shared = Arc::new(shared);
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = Keeper::new(config, credentials, name, Arc::clone(&shared), tell);
         let keeper = tokio::spawn(keeper.run_for_ever()).abort_handle();
@@ -145,16 +152,26 @@ impl Shared {
         if !self.revisions.is_of_same_store(glance) {
             return Err(StoreError::Remade { place: place() });
         }
-        match self.revisions.miscount(glance) {
-            Some(counted) => Err(StoreError::Miscounted {
+        if let Some(counted) = self.revisions.miscount(glance) {
+            return Err(StoreError::Miscounted {
                 place: place(),
                 node: node(),
                 counted: counted.documents,
                 found: glance.revision.count.documents,
                 there: BTreeSet::new(),
-            }),
-            None => Ok(()),
+                strangers: BTreeSet::new(),
+            });
         }
+        // What is deleted until it is counted would not be missed.
+        if glance.has_automation && glance.counted.is_none() {
+            return Err(StoreError::Uncounted { place: place() });
+        }
+        Ok(())
+    }
+
+    /// Whether somebody else has written a document, as it was read before this glance.
+    fn is_strange(&self, stored: &Stored, glance: &Glance) -> bool {
+        self.revisions.are_ours() && stored.revision > glance.revision.number
     }
 
     /// The session, if it can be used at this moment.
@@ -169,27 +186,12 @@ impl Shared {
 impl Store for ZooKeeperStore {
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
         Box::pin(async {
-            let session = self.shared.usable("read")?;
-            let client = &session.client;
-            let failed = |error| self.shared.failed_to_read(error);
-            within(client.sync("/")).await.map_err(failed)?;
-            let before = counted(client).await.map_err(failed)?;
-            if let Err(error) = self.shared.recognise(&before) {
-                return Err(with_names(client, error).await);
+            let was_strange = self.shared.is_strange.swap(false, Ordering::SeqCst);
+            let loaded = self.load_all().await;
+            if was_strange && loaded.as_ref().map_or(true, |it| !it.strangers.is_empty()) {
+                self.shared.is_strange.store(true, Ordering::SeqCst);
             }
-            let documents = load(client).await.map_err(failed)?;
-            // What somebody else deletes meanwhile is not among them, and is missed here.
-            let after = glance(client).await.map_err(failed)?;
-            self.shared.recognise(&after)?;
-            let revision = self.shared.revisions.keep(before.revision);
-            let mut strangers = BTreeSet::new();
-            if after.revision.number == revision {
-                self.shared.recognise(&after.with(documents.len()))?;
-                if self.shared.revisions.are_ours() {
-                    strangers = newer_than(revision, &documents);
-                }
-            }
-            Ok(Contents { revision, documents, strangers })
+            loaded
         })
     }
 
@@ -214,10 +216,14 @@ impl Store for ZooKeeperStore {
         Box::pin(async {
             self.keeper.abort();
             let Some(session) = self.shared.session() else { return };
-            if let Some(path) = session.lock_path()
-                && let Err(error) = within(session.client.delete(&path, None)).await
-            {
-                warn!(%error, "Another remediator leads only once this session has run out");
+            let Some(path) = session.lock_path() else { return };
+            // It leads no more from before another one may.
+            session.set_lock(None);
+            match within(session.client.delete(&path, None)).await {
+                Ok(()) | Err(Error::NoNode) => {}
+                Err(error) => {
+                    warn!(%error, "Another remediator leads only once this session has run out");
+                }
             }
         })
     }
@@ -262,6 +268,29 @@ impl Store for ZooKeeperStore {
 }
 
 impl ZooKeeperStore {
+    async fn load_all(&self) -> Result<Contents, StoreError> {
+        let session = self.shared.usable("read")?;
+        let client = &session.client;
+        let failed = |error| self.shared.failed_to_read(error);
+        within(client.sync("/")).await.map_err(failed)?;
+        let before = counted(client).await.map_err(failed)?;
+        if let Err(error) = self.shared.recognise(&before) {
+            return Err(with_names(client, error, &before).await);
+        }
+        let documents = load(client).await.map_err(failed)?;
+        // What somebody else deletes meanwhile is not among them, and is missed here.
+        let after = glance(client).await.map_err(failed)?;
+        self.shared.recognise(&after)?;
+        let revision = self.shared.revisions.keep(before.revision);
+        let mut strangers = BTreeSet::new();
+        if after.revision.number == revision {
+            self.shared.recognise(&after.with(documents.len()))?;
+            let is_strange = |stored: &Stored| self.shared.is_strange(stored, &after);
+            strangers = paths_of(&documents, is_strange);
+        }
+        Ok(Contents { revision, documents, strangers })
+    }
+
     async fn write_all(
         &self,
         writes: Vec<Write>,
@@ -273,6 +302,10 @@ impl ZooKeeperStore {
             return Err(StoreError::TooLarge { size, limit: MAX_WRITE });
         }
         let session = self.shared.usable("write to")?;
+        if self.shared.is_strange.load(Ordering::SeqCst) {
+            // A transaction would make what somebody else has written look like ours.
+            return Err(StoreError::Overtaken { seen });
+        }
         let fence = match writer {
             Writer::Automation => session.lock_path().ok_or(StoreError::NotLeading)?,
             Writer::Person => WHITELIST.to_owned(),
@@ -330,6 +363,8 @@ impl ZooKeeperStore {
                     return Err(StoreError::Overtaken { seen });
                 };
                 let found = get(&session.client, path).await.map_err(unavailable)?;
+                let glance = glance(&session.client).await.map_err(unavailable)?;
+                let found = found.filter(|found| !self.shared.is_strange(found, &glance));
                 Err(StoreError::conflict(path, *expected, found))
             }
             Err(error) => Err(self.shared.unavailable("write to", lost_at(writes, error.into()))),
@@ -378,18 +413,22 @@ async fn load(client: &Client) -> Result<BTreeMap<String, Stored>, Error> {
     found.try_collect().await
 }
 
-/// Documents that were written after the last transaction, and so by somebody else.
-fn newer_than(revision: u64, documents: &BTreeMap<String, Stored>) -> BTreeSet<String> {
-    let newer = documents.iter().filter(|(_, stored)| stored.revision > revision);
-    newer.map(|(path, _)| path.clone()).collect()
+fn paths_of(
+    documents: &BTreeMap<String, Stored>,
+    is_wanted: impl Fn(&Stored) -> bool,
+) -> BTreeSet<String> {
+    let wanted = documents.iter().filter(|(_, stored)| is_wanted(stored));
+    wanted.map(|(path, _)| path.clone()).collect()
 }
 
-/// Says with the error which documents there are, so that it can be told which are not.
-async fn with_names(client: &Client, mut error: StoreError) -> StoreError {
-    if let StoreError::Miscounted { there, .. } = &mut error
-        && let Ok(documents) = list(client).await
+/// Says with the error which documents there are, so that it can be told which are not; and
+/// which somebody else has written since this glance's revision.
+async fn with_names(client: &Client, mut error: StoreError, glance: &Glance) -> StoreError {
+    if let StoreError::Miscounted { there, strangers, .. } = &mut error
+        && let Ok(documents) = load(client).await
     {
-        *there = documents;
+        *strangers = paths_of(&documents, |it| it.revision > glance.revision.number);
+        *there = documents.into_keys().collect();
     }
     error
 }
@@ -406,25 +445,27 @@ async fn list(client: &Client) -> Result<BTreeSet<String>, Error> {
 }
 
 /// Reads these documents as they are now: all that were written up to the revision that was
-/// glanced at, and since it was last told. `None`: what was written was not by a remediator.
+/// glanced at, and since it was last told.
 async fn reread(
     shared: &Shared,
     client: &Client,
     paths: BTreeSet<String>,
     before: &Glance,
-) -> Option<News> {
-    let documents: BTreeMap<_, _> = get_all(client, paths).try_collect().await.ok()?;
+) -> Result<News, Error> {
+    let documents: BTreeMap<_, _> = get_all(client, paths).try_collect().await?;
     let Glance { revision, children_at, .. } = *before;
-    let newest = documents.values().flatten().map(|stored| stored.revision).max().unwrap_or(0);
-    if documents.values().any(Option::is_none) || newest > revision.number {
+    let is_newer = |stored: &Option<Stored>| {
+        stored.as_ref().is_none_or(|stored| stored.revision > revision.number)
+    };
+    if documents.values().any(is_newer) {
         // Somebody else may have done it since.
-        let after = glance(client).await.ok()?;
-        shared.recognise(&after).ok()?;
-        if shared.revisions.are_ours() && newest > after.revision.number {
-            return None;
+        let after = glance(client).await?;
+        let is_strange = |stored: &Stored| shared.is_strange(stored, &after);
+        if shared.recognise(&after).is_err() || documents.values().flatten().any(is_strange) {
+            return Ok(News::Strange);
         }
     }
-    Some(News::Documents { documents, gone_at: children_at, revision: revision.number })
+    Ok(News::Documents { documents, gone_at: children_at, revision: revision.number })
 }
 
 /// These documents; `None` for those that are not there.

@@ -81,10 +81,10 @@ pub(super) struct Glance {
     pub(super) revision: Revision,
     /// The count that there should be; `None`: nobody has counted yet, or a person wants
     /// that anew.
-    counted: Option<Count>,
+    pub(super) counted: Option<Count>,
     /// Whether automation's document is there. Without it a store is to be begun, from
     /// whatever there is.
-    has_automation: bool,
+    pub(super) has_automation: bool,
     /// The transaction that made or deleted a host's document last.
     pub(super) children_at: u64,
     /// The transaction that made the node of revisions: another one's is another store.

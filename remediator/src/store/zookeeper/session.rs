@@ -24,8 +24,8 @@ use zookeeper_client::{
 };
 
 use super::{
-    AUTOMATION, LEADER, News, REVISION, Shared, Standing, WAKE, WHITELIST, WORDS, acls,
-    alone_may_write, glance, reread, within,
+    AUTOMATION, Glance, LEADER, News, REVISION, Shared, Standing, StoreError, WAKE, WHITELIST,
+    WORDS, acls, alone_may_write, glance, reread, within,
 };
 
 /// A server that does not take a connection for so long is away.
@@ -103,7 +103,8 @@ impl Session {
         *self.leader.lock().expect("no holder of this lock panics") = name;
     }
 
-    fn set_lock(&self, lock: Option<OwnedLockClient>) {
+    /// Keeps by which this process leads; `None`: it does not.
+    pub(super) fn set_lock(&self, lock: Option<OwnedLockClient>) {
         *self.lock.lock().expect("no holder of this lock panics") = lock;
     }
 
@@ -312,7 +313,7 @@ impl Keeper {
             heard.take(watcher.changed().await);
             heard.take_what_waits(&mut watcher);
             let mut seen = None;
-            if !heard.documents.is_empty() && session.is_connected() {
+            if heard.is_of_store() && session.is_connected() {
                 // ZooKeeper tells what has changed before it answers with what has changed
                 // since: then all that was written up to this revision is among the events.
                 seen = glance(&session.client).await.ok();
@@ -346,18 +347,33 @@ impl Keeper {
             if heard.wake {
                 self.say(News::Woken);
             }
-            if !heard.documents.is_empty() {
-                let news = match seen.filter(|glance| self.shared.recognise(glance).is_ok()) {
-                    Some(glance) => {
-                        self.shared.revisions.keep(glance.revision);
-                        reread(&self.shared, &session.client, heard.documents, &glance).await
-                    }
-                    // Whoever reads all of it is told why it cannot be gone on from.
-                    None => None,
-                };
-                self.say(news.unwrap_or(News::Unknown));
+            if heard.is_of_store() {
+                let news = self.news_of(session, heard.documents, seen).await;
+                self.say(news);
             }
         }
+    }
+
+    /// What is to be told of these documents, which were written up to this glance.
+    async fn news_of(
+        &self,
+        session: &Session,
+        documents: BTreeSet<String>,
+        seen: Option<Glance>,
+    ) -> News {
+        let Some(glance) = seen else { return News::Unknown };
+        let news = match self.shared.recognise(&glance) {
+            Ok(()) => {
+                self.shared.revisions.keep(glance.revision);
+                reread(&self.shared, &session.client, documents, &glance).await
+            }
+            Err(StoreError::Uncounted { .. }) => return News::Unknown,
+            Err(_) => Ok(News::Strange),
+        };
+        if matches!(news, Ok(News::Strange)) {
+            self.shared.is_strange.store(true, Ordering::SeqCst);
+        }
+        news.unwrap_or(News::Unknown)
     }
 
     fn say(&self, news: News) {
@@ -405,6 +421,8 @@ impl Keeper {
 struct Heard {
     /// Documents that were written or deleted.
     documents: BTreeSet<String>,
+    /// Whether there was a transaction, or somebody wants the documents counted anew.
+    revision: bool,
     /// Nodes that were deleted.
     deleted: BTreeSet<String>,
     wake: bool,
@@ -417,6 +435,11 @@ struct Heard {
 }
 
 impl Heard {
+    /// Whether there are news of what is stored.
+    fn is_of_store(&self) -> bool {
+        self.revision || !self.documents.is_empty()
+    }
+
     /// Takes the events that have come so far. After the last of a session there is none.
     fn take_what_waits(&mut self, watcher: &mut PersistentWatcher) {
         while self.end.is_none()
@@ -438,6 +461,7 @@ impl Heard {
             }
             EventType::Session => self.connection = true,
             _ if path == WAKE => self.wake = true,
+            _ if path == REVISION => self.revision = true,
             _ => {
                 let document = path.trim_start_matches('/');
                 self.election |= path.starts_with(LEADER) && path != LEADER;

@@ -157,6 +157,26 @@ fn i15_an_alert_that_is_pending_stops_giving_back() {
     assert_eq!(lacks(&world), "p1 has HostCheckFailed pending");
 }
 
+/// It looks at its rules before it has scraped anybody again, and complains of nobody.
+#[test]
+fn i15_a_complaint_that_was_lost_in_a_restart_that_nobody_saw_is_not_over() {
+    for restarted_at in 1..ROUND {
+        let mut world = only_evidence_is_missing(|world| {
+            world.prometheus[0].rule("HostCheckFailed").waits = 3600;
+            world.sicken("h1");
+        });
+        // Rounds come after a scrape and before the next evaluation.
+        world.let_time_pass(6);
+        world.pass(1800);
+        assert_eq!(lacks(&world), "p1 has HostCheckFailed pending");
+        world.let_time_pass(restarted_at);
+        world.prometheus[0].restart_empty();
+        world.round(ROUND - restarted_at);
+        world.pass(120);
+        assert!(world.is_off("h1"), "restarted at {restarted_at}:\n{}", world.tell());
+    }
+}
+
 #[test]
 fn i15_a_complaint_is_found_among_those_of_other_hosts() {
     let mut world = World::of_hosts(4);

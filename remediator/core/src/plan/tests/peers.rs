@@ -164,6 +164,13 @@ impl Prometheus {
         self.alive = true;
     }
 
+    /// It is restarted at once, on an empty disk.
+    pub(super) fn restart_empty(&mut self) {
+        self.kill();
+        self.samples.clear();
+        self.start();
+    }
+
     /// Takes a sample of every node.
     pub(super) fn scrape(&mut self, cluster: &Cluster, now: Seconds) {
         if !self.alive || !self.scrapes {
