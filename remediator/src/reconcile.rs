@@ -167,7 +167,7 @@ impl Reconciler {
     /// Makes a round every `reconcile_interval`, whenever woken, and after a reload,
     /// until the token is cancelled; as long as this process leads. A follower asks nobody.
     pub(crate) async fn run(self, token: CancellationToken) {
-        let mut memory = Memory::default();
+        let mut memory = Memory::beginning(self.clock.now());
         let mut config = self.config.clone();
         let mut standing = self.ledger.standing();
         let mut term = None;
@@ -181,7 +181,7 @@ impl Reconciler {
             if term != self.ledger.term() {
                 // As after a restart: what another has seen since is not known here.
                 term = self.ledger.term();
-                memory = Memory::default();
+                memory = Memory::beginning(self.clock.now());
                 self.ledger.doubt();
             }
             config.mark_unchanged();

@@ -754,7 +754,11 @@ impl World {
         if !self.runs(who) || !has_store || disk_is_ill || self.config.policy.dry_run {
             self.oracle.views[who].last_trouble = self.now;
         }
-        let Some((_, wanted)) = self.oracle.lists.back() else { return };
+        let Some((_, wanted)) = self.oracle.lists.back() else {
+            // Until the store is begun no list is late.
+            self.oracle.views[who].last_right = self.now;
+            return;
+        };
         let (path, files) = (Path::new(WHITELIST), &self.instances[who].files);
         let is_right = |content: Option<&[u8]>| content == Some(wanted.as_bytes());
         let visible = is_right(files.content(path));

@@ -38,7 +38,7 @@ pub(crate) fn truncated(name: &str) -> Result<Lab> {
     let cut = |it: &Delivery| it.truncated_alerts == 2 && !it.says("h4.lab", "firing");
     lab.wait_delivery("a delivery that lacks h4.lab", cut)?;
     lab.prometheus.resolve(&check_failed("h4.lab"));
-    lab.after_one_round(&sick[..3])?;
+    lab.after_an_end(&sick[..3])?;
     never_resolved(&lab, "h4.lab")?;
     lab.after_one_round(&sick[..3])?;
     lab.went("h4.lab", &["off", "on"])?;
@@ -54,7 +54,7 @@ pub(crate) fn stale(name: &str) -> Result<Lab> {
     lab.after_one_round(&["h1.lab"])?;
     lab.wait_delivery("a delivery that is refused", |it| it.says("h1.lab", "firing"))?;
     lab.prometheus.resolve(&check_failed("h1.lab"));
-    lab.after_one_round(&[])?;
+    lab.after_an_end(&[])?;
     lab.gate.set(Mood::Passes);
     lab.wait_delivery("the old delivery to arrive", |it| {
         it.arrived() && it.says("h1.lab", "firing")
@@ -135,7 +135,7 @@ pub(crate) fn silenced(name: &str) -> Result<Lab> {
     })?;
     lab.after_one_round(&["h1.lab"])?;
     lab.prometheus.resolve(&check_failed("h1.lab"));
-    lab.after_one_round(&[])?;
+    lab.after_an_end(&[])?;
     never_resolved(&lab, "h1.lab")?;
     // The silence outlasts Prometheus's repetitions, and the group's next look.
     lab.prometheus.repeat_no_ends();
@@ -201,7 +201,7 @@ pub(crate) fn twice_at_once(name: &str) -> Result<Lab> {
     lab.after_one_round(&["h1.lab"])?;
     lab.went("h1.lab", &["off"])?;
     lab.prometheus.resolve(&check_failed("h1.lab"));
-    lab.after_one_round(&[])?;
+    lab.after_an_end(&[])?;
     lab.went("h1.lab", &["off", "on"])?;
     Ok(lab)
 }

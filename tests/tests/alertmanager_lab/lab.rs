@@ -140,6 +140,13 @@ impl Lab {
         })
     }
 
+    /// The same after an alert has ended: one round sees that it has, and the next one that the
+    /// rules were evaluated since.
+    pub(crate) fn after_an_end(&self, off: &[&str]) -> Result<()> {
+        self.one_round()?;
+        self.after_one_round(off)
+    }
+
     /// Waits for a round that began after this call.
     pub(crate) fn one_round(&self) -> Result<()> {
         let now = Timestamp::now();

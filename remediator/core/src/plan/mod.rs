@@ -71,6 +71,8 @@ pub struct State<'a> {
 /// What this process knows from having watched.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
+    /// Since when somebody may have said something that no round has seen yet.
+    began: Option<Now>,
     /// When the last round was.
     last_round: Option<Now>,
     /// The rounds since which everything below has been watched without a break.

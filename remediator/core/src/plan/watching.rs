@@ -91,6 +91,12 @@ pub(super) enum Begun {
 }
 
 impl Memory {
+    /// That of a process that begins now, and has seen nothing.
+    #[must_use]
+    pub fn beginning(now: Now) -> Self {
+        Self { began: Some(now), ..Self::default() }
+    }
+
     /// What of it a round may rely on, and since when that has been watched.
     pub(super) fn to_rely_on(&self, policy: &Policy, now: Now) -> (Cow<'_, Self>, Watch) {
         let longest = longest_gap(policy);
@@ -160,16 +166,25 @@ impl Round<'_> {
     /// too long, and a storm is rather not dismissed.
     fn first_age(&self, what: &Begun, said: Timestamp) -> Option<Duration> {
         let Some(last) = self.former_memory.last_round else {
-            return self.age_of_before(what, said);
+            let is_word = matches!(what, Begun::Event(..) | Begun::Pause);
+            let began = self.former_memory.began.filter(|it| is_word && said >= it.wall);
+            return match began {
+                Some(began) if self.has_jumped_since(began) => Some(Duration::ZERO),
+                _ => self.age_of_before(what, said),
+            };
         };
         let passed = self.now.uptime.saturating_sub(last.uptime);
-        let by_wall = self.now.wall.duration_since(last.wall);
-        let has_jumped = (by_wall - signed(passed)).unsigned_abs() > CLOCK_TOLERANCE;
         Some(match what {
-            _ if !has_jumped => since(said, self.now.wall),
+            _ if !self.has_jumped_since(last) => since(said, self.now.wall),
             Begun::Dismissal => passed,
             _ => Duration::ZERO,
         })
+    }
+
+    fn has_jumped_since(&self, then: Now) -> bool {
+        let passed = self.now.uptime.saturating_sub(then.uptime);
+        let by_wall = self.now.wall.duration_since(then.wall);
+        (by_wall - signed(passed)).unsigned_abs() > CLOCK_TOLERANCE
     }
 
     /// The age of what began before this process; `None`: nobody can tell yet. Our clock may

@@ -23,6 +23,20 @@ fn i33_a_restart_changes_no_verdict() {
 }
 
 #[test]
+fn i6_a_word_that_was_said_before_the_first_round_does_not_end_by_a_jump_of_the_clock() {
+    let mut world = World::of_hosts(4);
+    world.restart();
+    world.say("h1", Verdict::Off, Some(600));
+    world.clock_error = 700;
+    world.round(ROUND);
+    assert!(world.is_off("h1"), "{}", world.tell());
+    world.pass(570);
+    assert!(world.is_off("h1"), "{}", world.tell());
+    world.pass(300);
+    assert!(world.is_on("h1"), "{}", world.tell());
+}
+
+#[test]
 fn after_a_restart_a_host_that_is_well_is_not_given_back_early() {
     let mut world = World::of_hosts(4);
     world.lose("h1");

@@ -258,7 +258,7 @@ impl World {
 
     /// The remediator is killed and started: the documents stay.
     pub(super) fn restart(&mut self) {
-        self.memory = Memory::default();
+        self.memory = Memory::beginning(self.clock());
         self.started = self.now;
     }
 }
