@@ -574,7 +574,11 @@ impl World {
             let document = oracle.documents.get(*name);
             let could_go = offs.contains(name)
                 || document.is_some_and(|it| it.verdict() == Verdict::On && it.was_ever_listed());
-            let dismissed = oracle.dismissed_at.is_some_and(|at| **since <= instant(at));
+            // Who was sick when a person had automation go on makes no storm, though another
+            // Alertmanager may show it since later.
+            let was_sick = |at: Millis| host.sick_since.is_some_and(|since| since <= at);
+            let dismissed =
+                oracle.dismissed_at.is_some_and(|at| **since <= instant(at) || was_sick(at));
             // One that ended and began again fell sick once or twice, by who looks.
             let starts = view.firing().filter(|it| it.host.as_ref() == Some(*name));
             let is_plain = starts.map(|it| it.starts_at).min() == Some(**since);
