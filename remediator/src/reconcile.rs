@@ -42,7 +42,7 @@ use crate::{
 const MIN_REST: Duration = Duration::from_millis(100);
 
 /// How old facts may become while somebody else has the desk, whose write takes
-/// milliseconds on a disk that is well.
+/// milliseconds on a disk that is well, or while this process is stopped.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// How often a round decides anew because people write at other remediators.
@@ -136,6 +136,15 @@ pub(crate) struct Reconciler {
     pub(crate) clock: Clock,
 }
 
+/// What a round decides on.
+struct Seen {
+    facts: Facts,
+    /// When, by uptime.
+    at: Duration,
+    /// Whether the alerts are newer than the rest.
+    alerts_were_read_again: bool,
+}
+
 /// A plan, and what came of writing it.
 struct Written {
     plan: Plan,
@@ -150,8 +159,11 @@ enum Again {
     /// A host would go off, and its alert may have ended while the other sources were
     /// asked.
     Alerts,
-    /// Whoever had the desk kept it for long, and what was seen is of another time.
+    /// What was seen is of another time: whoever had the desk kept it for long, or this process
+    /// was stopped.
     Everything,
+    /// What was seen, and what is remembered, is of another lead: the next round begins anew.
+    Nothing,
 }
 
 /// What became of a plan.
@@ -186,7 +198,8 @@ impl Reconciler {
             }
             config.mark_unchanged();
             let interval = self.config.borrow().reconcile_interval;
-            let round = watched(self.round(&mut memory, &token), |hangs| self.tell_hang(hangs));
+            let round = self.round(&mut memory, term.as_deref(), &token);
+            let round = watched(round, |hangs| self.tell_hang(hangs));
             let Some(took) = round.await else { return };
             let rest = took.max(MIN_REST).min(interval);
             tokio::select! {
@@ -265,15 +278,18 @@ impl Reconciler {
     /// One round. Returns how long it took; `None`: the token was cancelled while
     /// the sources were asked, which some of them make last long. Once something
     /// is decided, it is carried out and put on record.
-    async fn round(&self, memory: &mut Memory, token: &CancellationToken) -> Option<Duration> {
+    async fn round(
+        &self,
+        memory: &mut Memory,
+        term: Option<&str>,
+        token: &CancellationToken,
+    ) -> Option<Duration> {
         let began = self.clock.now();
         let config = Arc::clone(&self.config.borrow());
-        let gather = self.observer.gather(&config, &self.ledger);
-        let mut facts = token.run_until_cancelled(gather).await?;
-        let mut alerts_were_read_again = false;
+        let mut seen = token.run_until_cancelled(self.look(&config)).await?;
         let mut conflicts = 0;
         let written = loop {
-            match self.write(&facts, &config, memory, alerts_were_read_again).await {
+            match self.write(&seen, term, &config, memory).await {
                 // Somebody said something at another remediator: decide on that, too.
                 Ok(Written { outcome: Err(StoreError::Conflict { .. }), .. })
                     if conflicts < MAX_CONFLICTS =>
@@ -289,13 +305,15 @@ impl Reconciler {
                 Ok(written) => break written,
                 Err(Again::Alerts) => {
                     let look = self.observer.ask_alertmanagers(&config);
-                    facts.alertmanagers = token.run_until_cancelled(look).await?;
-                    alerts_were_read_again = true;
+                    seen.facts.alertmanagers = token.run_until_cancelled(look).await?;
+                    seen.alerts_were_read_again = true;
                 }
                 Err(Again::Everything) => {
-                    let gather = self.observer.gather(&config, &self.ledger);
-                    facts = token.run_until_cancelled(gather).await?;
-                    alerts_were_read_again = false;
+                    seen = token.run_until_cancelled(self.look(&config)).await?;
+                }
+                Err(Again::Nothing) => {
+                    info!("Another remediator may have led meanwhile: nothing was changed");
+                    return Some(self.clock.now().uptime.saturating_sub(began.uptime));
                 }
             }
         };
@@ -321,29 +339,38 @@ impl Reconciler {
         *memory = plan.memory.clone();
         let ended = self.clock.now().uptime;
         let took = ended.saturating_sub(began.uptime);
-        self.publish(&facts, plan, Outcome { at: began.wall, ended, took, revision, failure });
+        self.publish(&seen.facts, plan, Outcome { at: began.wall, ended, took, revision, failure });
         Some(took)
     }
 
-    /// Decides at the desk, where nobody else changes anything, and writes.
+    /// Asks every source.
+    async fn look(&self, config: &Config) -> Seen {
+        let facts = self.observer.gather(config, &self.ledger).await;
+        Seen { facts, at: self.clock.now().uptime, alerts_were_read_again: false }
+    }
+
+    /// Decides at the desk, where nobody else changes anything, and writes. What was seen and
+    /// is remembered is of the lead `term`.
     async fn write(
         &self,
-        facts: &Facts,
+        seen: &Seen,
+        term: Option<&str>,
         config: &Config,
         memory: &Memory,
-        alerts_were_read_again: bool,
     ) -> Result<Written, Again> {
-        let came = self.clock.now().uptime;
         let desk = self.ledger.desk().await;
-        if self.clock.now().uptime.saturating_sub(came) > LONGEST_WAIT {
+        if self.ledger.term().as_deref() != term {
+            return Err(Again::Nothing);
+        }
+        if self.clock.now().uptime.saturating_sub(seen.at) > LONGEST_WAIT {
             return Err(Again::Everything);
         }
         let plan = {
             let documents = self.ledger.read();
             let now = self.clock.now();
-            plan::plan(facts, documents.state(), &config.policy, memory, now)
+            plan::plan(&seen.facts, documents.state(), &config.policy, memory, now)
         };
-        if plan.takes_off() && !alerts_were_read_again {
+        if plan.takes_off() && !seen.alerts_were_read_again {
             return Err(Again::Alerts);
         }
         let desk = match desk {

@@ -32,8 +32,15 @@ impl Desk<'_> {
     /// transaction can take is written in several, see [`Batch::parts`].
     pub(crate) async fn commit(&self, batch: &Batch<'_>, writer: Writer) -> Result<(), StoreError> {
         let parts = batch.parts(self.ledger.store.max_write(), self.read().is_begun());
+        let term = self.ledger.term();
         for (at, part) in parts.iter().enumerate() {
-            if let Err(error) = self.commit_one(part, writer).await {
+            // The rest of what was decided in one lead is not written in the next.
+            let is_late = writer == Writer::Automation && self.ledger.term() != term;
+            let written = match is_late {
+                true => Err(StoreError::NotLeading),
+                false => self.commit_one(part, writer).await,
+            };
+            if let Err(error) = written {
                 self.note_written(&parts[..at]);
                 return Err(error);
             }

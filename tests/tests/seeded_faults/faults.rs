@@ -134,23 +134,25 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "alerts_are_not_read_again_before_a_host_goes",
         file: RECONCILE,
-        text: "if plan.takes_off() && !alerts_were_read_again {",
+        text: "if plan.takes_off() && !seen.alerts_were_read_again {",
         instead: "if false {",
         breaks: &["I18"],
     },
     Fault {
         name: "a_plan_is_written_over_what_a_person_said_meanwhile",
         file: RECONCILE,
-        text: r"        let came = self.clock.now().uptime;
-        let desk = self.ledger.desk().await;
-        if self.clock.now().uptime.saturating_sub(came) > LONGEST_WAIT {
+        text: r"        let desk = self.ledger.desk().await;
+        if self.ledger.term().as_deref() != term {
+            return Err(Again::Nothing);
+        }
+        if self.clock.now().uptime.saturating_sub(seen.at) > LONGEST_WAIT {
             return Err(Again::Everything);
         }
         let plan = {",
         instead: r"        let early = {
             let documents = self.ledger.read();
             let now = self.clock.now();
-            plan::plan(facts, documents.state(), &config.policy, memory, now)
+            plan::plan(&seen.facts, documents.state(), &config.policy, memory, now)
         };
         let desk = self.ledger.desk().await;
         let plan = if !early.takes_off() { early } else {",
@@ -249,8 +251,8 @@ pub(crate) const FAULTS_OF_SEVERAL: &[Fault] = &[
     Fault {
         name: "who_leads_anew_goes_on_as_if_it_had_led_all_the_time",
         file: RECONCILE,
-        text: "if term != self.ledger.term() {",
-        instead: "if false {",
+        text: "memory = Memory::beginning(self.clock.now());\n                self.ledger.doubt();",
+        instead: "self.ledger.doubt();",
         breaks: &["I15", "I19"],
     },
     Fault {
