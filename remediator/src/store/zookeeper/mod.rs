@@ -91,7 +91,7 @@ struct Shared {
     standing: watch::Sender<Standing>,
     speakers: Speakers,
     /// Whether somebody else may have written since everything was last read.
-    is_strange: AtomicBool,
+    is_suspect: AtomicBool,
     /// The node of revisions, for people.
     revision_node: String,
     revisions: Revisions,
@@ -107,9 +107,9 @@ impl ZooKeeperStore {
         let revision_node = format!("{}{REVISION}", config.root);
         let revisions = Revisions::default();
         let speakers = Speakers::default();
-        let is_strange = AtomicBool::new(false);
+        let is_suspect = AtomicBool::new(false);
         let shared =
-            Shared { place, session, standing, speakers, is_strange, revision_node, revisions };
+            Shared { place, session, standing, speakers, is_suspect, revision_node, revisions };
         let shared = Arc::new(shared);
         let (tell, news) = mpsc::unbounded_channel();
         let keeper = Keeper::new(config, credentials, name, Arc::clone(&shared), tell);
@@ -186,10 +186,10 @@ impl Shared {
 impl Store for ZooKeeperStore {
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
         Box::pin(async {
-            let was_strange = self.shared.is_strange.swap(false, Ordering::SeqCst);
+            let was_strange = self.shared.is_suspect.swap(false, Ordering::SeqCst);
             let loaded = self.load_all().await;
             if was_strange && loaded.as_ref().map_or(true, |it| !it.strangers.is_empty()) {
-                self.shared.is_strange.store(true, Ordering::SeqCst);
+                self.shared.is_suspect.store(true, Ordering::SeqCst);
             }
             loaded
         })
@@ -302,7 +302,7 @@ impl ZooKeeperStore {
             return Err(StoreError::TooLarge { size, limit: MAX_WRITE });
         }
         let session = self.shared.usable("write to")?;
-        if self.shared.is_strange.load(Ordering::SeqCst) {
+        if self.shared.is_suspect.load(Ordering::SeqCst) {
             // A transaction would make what somebody else has written look like ours.
             return Err(StoreError::Overtaken { seen });
         }

@@ -371,7 +371,7 @@ impl Keeper {
             Err(_) => Ok(News::Strange),
         };
         if matches!(news, Ok(News::Strange)) {
-            self.shared.is_strange.store(true, Ordering::SeqCst);
+            self.shared.is_suspect.store(true, Ordering::SeqCst);
         }
         news.unwrap_or(News::Unknown)
     }
