@@ -74,15 +74,20 @@ impl Documents {
     }
 
     /// Names what is known here and not among these, what is among them and not known, and
-    /// what else strangers have written; before anything was read, only the last.
+    /// what else strangers have written. Of a store that has to be begun; before anything was
+    /// read, what is gone of hosts is not known.
     pub(super) fn differences_to(
         &self,
         there: &BTreeSet<String>,
         strangers: &BTreeSet<String>,
     ) -> String {
-        let known: BTreeSet<String> = self.known.keys().cloned().collect();
-        let is_unread = known.is_empty();
-        let new = if is_unread { BTreeSet::new() } else { there - &known };
+        let mut known: BTreeSet<String> = self.known.keys().cloned().collect();
+        let mut new = there - &known;
+        if known.is_empty() {
+            // Nothing was read yet: all that is known is that there is to be this one.
+            known.insert(AUTOMATION.to_owned());
+            new.clear();
+        }
         let gone = &known - there;
         let written = strangers - &new;
         let kinds = [("gone", gone), ("new", new), ("written", written)];

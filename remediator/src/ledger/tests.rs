@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use satellite_core::{Automation, HostDocument, Verdict};
+use tokio_util::sync::CancellationToken;
 
 use super::{documents::path_of, *};
-use crate::store::{Contents, Write, Writer};
+use crate::store::{Contents, News, Stored, Write, Writer};
 
 /// Automation's document in a store that is begun.
 const BEGUN: &[u8] = br#"{"schema":1,"first-start":{"at":"2027-01-15T08:00:00Z","had-file":true,

@@ -21,6 +21,7 @@ use super::{
     config,
     ensemble::SESSION_TIMEOUT,
     life::{self, populate, watch},
+    peers::Source,
     people::Command,
     process::Condition,
     world::{MINUTE, Millis, Request, SECOND, Shared, WHITELIST, World},
@@ -65,6 +66,9 @@ struct Stop {
     learns: Learns,
     /// Whether somebody deletes the node by which it leads, while its session lives on.
     is_deposed: bool,
+    /// Whether the other one is cut off meanwhile, so that nobody leads until it goes on, and
+    /// leads again before it has the answers for which it waits: the Alertmanagers are slow.
+    is_alone: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,13 +79,16 @@ enum Learns {
 }
 
 /// It leads still when it goes on.
-const SHORT: Stop = Stop { length: 3 * SECOND, learns: Learns::AtOnce, is_deposed: false };
+const SHORT: Stop =
+    Stop { length: 3 * SECOND, learns: Learns::AtOnce, is_deposed: false, is_alone: false };
 /// Another one leads by then.
 const LONG: Stop = Stop { length: 15 * SECOND, ..SHORT };
 const LONG_AND_LATE: Stop = Stop { learns: Learns::Late, ..LONG };
 const DEPOSED: Stop = Stop { learns: Learns::Late, is_deposed: true, ..SHORT };
 /// What was about to be done is surely wrong by then.
 const VERY_LONG: Stop = Stop { length: 3 * MINUTE, ..LONG };
+/// Sick for so long, a host is surely seen to be, and no alert fires yet.
+const LONG_AND_ALONE: Stop = Stop { length: 100 * SECOND, is_alone: true, ..LONG };
 
 #[test]
 fn i32_a_leader_that_is_stopped_before_it_takes_a_host_off_does_not_do_so_when_it_goes_on() {
@@ -92,7 +99,7 @@ fn i32_a_leader_that_is_stopped_before_it_takes_a_host_off_does_not_do_so_when_i
 #[test]
 fn i32_a_leader_that_is_stopped_before_it_gives_a_host_back_does_not_do_so_when_it_goes_on() {
     stop_everywhere(Act::GiveBack, &[Change::Said], &[SHORT, LONG, LONG_AND_LATE, DEPOSED]);
-    stop_everywhere(Act::GiveBack, &[Change::SickAgain], &[VERY_LONG]);
+    stop_everywhere(Act::GiveBack, &[Change::SickAgain], &[VERY_LONG, LONG_AND_ALONE]);
 }
 
 /// Each change, each way of being stopped, each point.
@@ -221,18 +228,29 @@ impl Told<'_> {
             if stop.is_deposed {
                 world.ensemble().depose();
             }
+            if stop.is_alone {
+                world.ensemble().cut_off(1 - leader, true);
+                let alertmanagers = 0..world.alertmanagers.len();
+                world.chaos.slow = alertmanagers.map(Source::Alertmanager).collect();
+            }
             world.note(format_args!("{leader} is stopped"));
             self.change(world, change, 1 - leader);
         });
         sleep(Duration::from_millis(stop.length)).await;
         let leads = self.world.with(|world| world.ensemble().leader());
-        let keeps_the_lead = stop.length < SESSION_TIMEOUT && !stop.is_deposed;
-        if (leads == Some(leader)) != keeps_the_lead {
+        if leads != stop.leader_after(leader) {
             return Err(format!("{leads:?} leads"));
         }
         self.world.with(|world| world.note(format_args!("{leader} goes on")));
         process.go_on();
         sleep(Duration::from_millis(SETTLED)).await;
+        if stop.is_alone {
+            self.world.with(|world| {
+                world.ensemble().cut_off(1 - leader, false);
+                world.chaos.slow.clear();
+            });
+            sleep(Duration::from_millis(SETTLED)).await;
+        }
         self.world.with(|world| self.judge(world, change)).map_or(Ok(true), Err)
     }
 
@@ -285,6 +303,14 @@ impl Told<'_> {
             assert!(self.world.with(|world| world.now) < DECIDED, "it does not come");
             sleep(Duration::from_millis(SECOND / 10)).await;
         }
+    }
+}
+
+impl Stop {
+    /// Who of the two leads when the one that was stopped is about to go on.
+    fn leader_after(self, stopped: usize) -> Option<usize> {
+        let keeps_the_lead = self.length < SESSION_TIMEOUT && !self.is_deposed;
+        if keeps_the_lead { Some(stopped) } else { (!self.is_alone).then_some(1 - stopped) }
     }
 }
 

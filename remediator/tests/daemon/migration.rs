@@ -273,6 +273,8 @@ async fn back_to_the_predecessor_and_forth_again_needs_zookeeper() {
     tree.0.delete("/satellite/automation", None).await.unwrap();
     put_file(&shared, "a", "h2.lab\nh3.lab\n");
     let one = shared.start("a").await;
+    one.remediator.not_ready("(gone: automation; written: ").await;
+    tree.count_anew().await;
     one.remediator.ready().await;
     one.lists(&["h2.lab", "h3.lab"]).await;
     let event = &one.remediator.host("h1.lab").await["events"][0];

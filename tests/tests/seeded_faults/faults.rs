@@ -18,6 +18,7 @@ const MERGE: &str = "remediator/src/merge.rs";
 const DAEMON: &str = "remediator/src/daemon.rs";
 const JOURNAL: &str = "remediator/src/journal/writer.rs";
 const LEDGER: &str = "remediator/src/ledger/mod.rs";
+const FOLLOWING: &str = "remediator/src/ledger/following.rs";
 const RECONCILE: &str = "remediator/src/reconcile.rs";
 const GATHER: &str = "remediator/src/gather.rs";
 const WEBHOOK: &str = "remediator/src/api/webhook.rs";
@@ -257,7 +258,7 @@ pub(crate) const FAULTS_OF_SEVERAL: &[Fault] = &[
     },
     Fault {
         name: "what_is_heard_before_all_was_read_is_taken_for_all",
-        file: LEDGER,
+        file: FOLLOWING,
         text: "if self.is_in_doubt() {",
         instead: "if false {",
         breaks: &["I20", "I34"],
@@ -278,7 +279,7 @@ pub(crate) const FAULTS_OF_SEVERAL: &[Fault] = &[
     },
     Fault {
         name: "what_may_have_been_missed_is_not_read_again",
-        file: LEDGER,
+        file: FOLLOWING,
         text: "        self.doubt();\n        let desk = self.desk().await;",
         instead: "        let desk = self.desk().await;",
         breaks: &["I20", "I24", "I34"],

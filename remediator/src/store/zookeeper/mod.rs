@@ -152,26 +152,21 @@ impl Shared {
         if !self.revisions.is_of_same_store(glance) {
             return Err(StoreError::Remade { place: place() });
         }
-        if let Some(counted) = self.revisions.miscount(glance) {
+        if let Some(counted) = glance.miscount() {
             return Err(StoreError::Miscounted {
                 place: place(),
                 node: node(),
-                counted: counted.documents,
-                found: glance.revision.count.documents,
+                counted: counted.documents(),
+                found: glance.revision.count.documents(),
                 there: BTreeSet::new(),
                 strangers: BTreeSet::new(),
             });
         }
         // What is deleted until it is counted would not be missed.
-        if glance.has_automation && glance.counted.is_none() {
+        if glance.is_uncounted() {
             return Err(StoreError::Uncounted { place: place() });
         }
         Ok(())
-    }
-
-    /// Whether somebody else has written a document, as it was read before this glance.
-    fn is_strange(&self, stored: &Stored, glance: &Glance) -> bool {
-        self.revisions.are_ours() && stored.revision > glance.revision.number
     }
 
     /// The session, if it can be used at this moment.
@@ -284,9 +279,8 @@ impl ZooKeeperStore {
         let revision = self.shared.revisions.keep(before.revision);
         let mut strangers = BTreeSet::new();
         if after.revision.number == revision {
-            self.shared.recognise(&after.with(documents.len()))?;
-            let is_strange = |stored: &Stored| self.shared.is_strange(stored, &after);
-            strangers = paths_of(&documents, is_strange);
+            self.shared.recognise(&after.with(&documents))?;
+            strangers = paths_of(&documents, |stored| after.shows_strange(stored));
         }
         Ok(Contents { revision, documents, strangers })
     }
@@ -364,7 +358,7 @@ impl ZooKeeperStore {
                 };
                 let found = get(&session.client, path).await.map_err(unavailable)?;
                 let glance = glance(&session.client).await.map_err(unavailable)?;
-                let found = found.filter(|found| !self.shared.is_strange(found, &glance));
+                let found = found.filter(|found| !glance.shows_strange(found));
                 Err(StoreError::conflict(path, *expected, found))
             }
             Err(error) => Err(self.shared.unavailable("write to", lost_at(writes, error.into()))),
@@ -460,8 +454,8 @@ async fn reread(
     if documents.values().any(is_newer) {
         // Somebody else may have done it since.
         let after = glance(client).await?;
-        let is_strange = |stored: &Stored| shared.is_strange(stored, &after);
-        if shared.recognise(&after).is_err() || documents.values().flatten().any(is_strange) {
+        let is_strange = documents.values().flatten().any(|stored| after.shows_strange(stored));
+        if is_strange || shared.recognise(&after).is_err() {
             return Ok(News::Strange);
         }
     }

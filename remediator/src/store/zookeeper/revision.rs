@@ -2,22 +2,21 @@
 //! somebody else has written.
 //!
 //! The node of revisions is written with every transaction, and in it stands how many
-//! documents there are then, and how often one of a host was made or deleted until then, which
-//! ZooKeeper counts, too. So a document that somebody else deletes is missed, also where
-//! another one is made: without that its host would look as if it had been forgotten, and
-//! leave every master's file. And what is newer than the last transaction is nobody's of ours.
+//! documents of hosts there are then, how often one was made or deleted until then, which
+//! ZooKeeper counts, too, and whether automation has begun. So a document that somebody else
+//! deletes is missed, also where another one is made: without that its host would look as if
+//! it had been forgotten, and leave every master's file. And what is newer than the last
+//! transaction is nobody's of ours.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex as SyncMutex,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Mutex as SyncMutex};
 
 use zookeeper_client::{Client, Error, MultiReadResult, Stat};
 
-use super::{AUTOMATION, REVISION, WHITELIST, Write, revision_of, within};
+use super::{AUTOMATION, REVISION, Stored, WHITELIST, Write, revision_of, within};
+
+/// How it is said whether automation's document is there.
+const BEGUN: &str = "begun";
+const NOT_BEGUN: &str = "not-begun";
 
 /// Whoever decides on an older revision than these is told to decide anew.
 const KEPT: usize = 1_000;
@@ -39,10 +38,13 @@ impl Revision {
     }
 }
 
-/// How many documents there are, and what led to that.
+/// Which documents there are, as far as that can be said in a line, and what led to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Count {
-    pub(super) documents: usize,
+    hosts: usize,
+    /// Whether automation's document is there. Without it a store is to be begun, from
+    /// whatever there is.
+    has_automation: bool,
     /// How often a host's was made or deleted, as ZooKeeper counts it: the `cversion` of the
     /// node above them, which begins anew above 2^31.
     changes: i32,
@@ -51,26 +53,40 @@ pub(super) struct Count {
 impl Count {
     /// The count after these writes.
     pub(super) fn after(self, writes: &[Write]) -> Self {
-        let is_made = |it: &&Write| it.expected.is_none() && it.data.is_some();
-        let made = writes.iter().filter(is_made).count();
-        let removed = writes.iter().filter(|it| it.data.is_none()).count();
-        let of_host = writes.iter().filter(|it| it.path != AUTOMATION[1..]);
-        let changes = of_host.filter(|it| is_made(it) || it.data.is_none()).count();
+        let (of_automation, of_hosts): (Vec<_>, Vec<_>) =
+            writes.iter().partition(|it| it.path == AUTOMATION[1..]);
+        let is_made = |it: &&&Write| it.expected.is_none() && it.data.is_some();
+        let made = of_hosts.iter().filter(is_made).count();
+        let removed = of_hosts.iter().filter(|it| it.data.is_none()).count();
+        let changes = i32::try_from(made + removed).unwrap_or(i32::MAX);
+        let automation = of_automation.last().map(|it| it.data.is_some());
         Self {
-            documents: (self.documents + made).saturating_sub(removed),
-            changes: self.changes.wrapping_add(i32::try_from(changes).unwrap_or(i32::MAX)),
+            hosts: (self.hosts + made).saturating_sub(removed),
+            has_automation: automation.unwrap_or(self.has_automation),
+            changes: self.changes.wrapping_add(changes),
         }
     }
 
+    pub(super) fn documents(self) -> usize {
+        self.hosts + usize::from(self.has_automation)
+    }
+
     fn read(data: &[u8]) -> Option<Self> {
-        let (documents, changes) = std::str::from_utf8(data).ok()?.split_once(' ')?;
-        Some(Self { documents: documents.parse().ok()?, changes: changes.parse().ok()? })
+        let words: Vec<_> = std::str::from_utf8(data).ok()?.split(' ').collect();
+        let [hosts, changes, state] = words[..] else { return None };
+        let has_automation = match state {
+            BEGUN => true,
+            NOT_BEGUN => false,
+            _ => return None,
+        };
+        Some(Self { hosts: hosts.parse().ok()?, has_automation, changes: changes.parse().ok()? })
     }
 }
 
 impl std::fmt::Display for Count {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.documents, self.changes)
+        let state = if self.has_automation { BEGUN } else { NOT_BEGUN };
+        write!(f, "{} {} {state}", self.hosts, self.changes)
     }
 }
 
@@ -82,9 +98,6 @@ pub(super) struct Glance {
     /// The count that there should be; `None`: nobody has counted yet, or a person wants
     /// that anew.
     pub(super) counted: Option<Count>,
-    /// Whether automation's document is there. Without it a store is to be begun, from
-    /// whatever there is.
-    pub(super) has_automation: bool,
     /// The transaction that made or deleted a host's document last.
     pub(super) children_at: u64,
     /// The transaction that made the node of revisions: another one's is another store.
@@ -92,10 +105,34 @@ pub(super) struct Glance {
 }
 
 impl Glance {
-    /// The same where so many documents were found instead.
-    pub(super) fn with(self, documents: usize) -> Self {
-        let count = Count { documents, ..self.revision.count };
+    /// The same where these are the documents that were found.
+    pub(super) fn with(self, documents: &BTreeMap<String, Stored>) -> Self {
+        let has_automation = documents.contains_key(&AUTOMATION[1..]);
+        let hosts = documents.len() - usize::from(has_automation);
+        let count = Count { hosts, has_automation, ..self.revision.count };
         Self { revision: Revision { count, ..self.revision }, ..self }
+    }
+
+    /// Whether documents are nobody's but ours to write: until automation has begun they may
+    /// be the predecessor's.
+    fn are_ours(&self) -> bool {
+        let counted = self.counted.is_some_and(|counted| counted.has_automation);
+        counted || self.revision.count.has_automation
+    }
+
+    /// Whether somebody else has written a document, as it was read before this.
+    pub(super) fn shows_strange(&self, stored: &Stored) -> bool {
+        self.are_ours() && stored.revision > self.revision.number
+    }
+
+    /// Whether nobody has counted yet what is ours.
+    pub(super) fn is_uncounted(&self) -> bool {
+        self.counted.is_none() && self.are_ours()
+    }
+
+    /// The count that there should be, where it is another one.
+    pub(super) fn miscount(&self) -> Option<Count> {
+        self.counted.filter(|counted| self.are_ours() && *counted != self.revision.count)
     }
 }
 
@@ -103,7 +140,7 @@ impl Glance {
 /// deleted from then on is missed.
 pub(super) async fn counted(client: &Client) -> Result<Glance, Error> {
     let seen = glance(client).await?;
-    if seen.counted.is_some() || !seen.has_automation {
+    if !seen.is_uncounted() {
         return Ok(seen);
     }
     let Revision { version, count, .. } = seen.revision;
@@ -132,14 +169,15 @@ pub(super) async fn glance(client: &Client) -> Result<Glance, Error> {
     let (data, node) = next()?.ok_or(Error::NoNode)?;
     let (_, hosts) = next()?.ok_or(Error::NoNode)?;
     let automation = next()?;
-    let there = usize::try_from(hosts.num_children).unwrap_or(0);
-    let documents = there + usize::from(automation.is_some());
-    let count = Count { documents, changes: hosts.cversion };
+    let count = Count {
+        hosts: usize::try_from(hosts.num_children).unwrap_or(0),
+        has_automation: automation.is_some(),
+        changes: hosts.cversion,
+    };
     Ok(Glance {
         revision: Revision { number: revision_of(&node), version: node.version, count },
         counted: Count::read(&data),
         children_at: u64::try_from(hosts.pzxid).unwrap_or(0),
-        has_automation: automation.is_some(),
         born: node.czxid,
     })
 }
@@ -149,8 +187,6 @@ pub(super) async fn glance(client: &Client) -> Result<Glance, Error> {
 pub(super) struct Revisions {
     told: SyncMutex<BTreeMap<u64, Revision>>,
     born: SyncMutex<Option<i64>>,
-    /// Whether automation's document was ever seen.
-    had_automation: AtomicBool,
 }
 
 impl Revisions {
@@ -172,19 +208,5 @@ impl Revisions {
     pub(super) fn is_of_same_store(&self, glance: &Glance) -> bool {
         let mut born = self.born.lock().expect("no holder of this lock panics");
         *born.get_or_insert(glance.born) == glance.born
-    }
-
-    /// The count that there should be, where it is another one.
-    pub(super) fn miscount(&self, glance: &Glance) -> Option<Count> {
-        if glance.has_automation {
-            self.had_automation.store(true, Ordering::Relaxed);
-        }
-        glance.counted.filter(|counted| self.are_ours() && *counted != glance.revision.count)
-    }
-
-    /// Whether documents are nobody's but ours to write: until automation has begun they may
-    /// be the predecessor's.
-    pub(super) fn are_ours(&self) -> bool {
-        self.had_automation.load(Ordering::Relaxed)
     }
 }

@@ -405,6 +405,34 @@ async fn a_document_that_a_stranger_deletes_is_missed_needs_zookeeper() {
     run.succeed();
 }
 
+/// Else it would begin a store anew that is not new, and forget a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_starts_misses_what_automation_knew_needs_zookeeper() {
+    let (run, zookeeper) = start("store-automation");
+    let store = leading(zookeeper.address()).await;
+    let stranger = stranger(&zookeeper).await;
+    let loaded_afresh = async || {
+        let fresh = ZooKeeperStore::open(&config(zookeeper.address()), None, "fresh");
+        stands(&fresh, |standing| *standing == follows("first")).await;
+        fresh.load().await
+    };
+    // Before it has begun nothing is missed: whoever else writes may be the predecessor.
+    contract::write(&store, vec![put("whitelist/h1", None, "1")], Writer::Person).await.unwrap();
+    stranger.delete("/whitelist/h1", None).await.unwrap();
+    assert!(loaded_afresh().await.unwrap().documents.is_empty());
+    let begun = ["automation", "whitelist/h2"].map(|path| put(path, None, "1")).to_vec();
+    contract::write(&store, begun, Writer::Automation).await.unwrap();
+    stranger.delete("/automation", None).await.unwrap();
+    let missed = loaded_afresh().await;
+    let Err(StoreError::Miscounted { counted: 2, found: 1, there, .. }) = &missed else {
+        panic!("{missed:?}")
+    };
+    assert!(there.iter().eq(["whitelist/h2"]), "{there:?}");
+    stranger.set_data(REVISION, b"", None).await.unwrap();
+    assert!(loaded_afresh().await.unwrap().documents.keys().eq(["whitelist/h2"]));
+    run.succeed();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_a_stranger_writes_or_puts_in_the_place_of_another_is_seen_needs_zookeeper()
 {
