@@ -74,8 +74,8 @@ impl Documents {
     }
 
     /// Names what is known here and not among these, what is among them and not known, and
-    /// what else strangers have written. Of a store that has to be begun; before anything was
-    /// read, what is gone of hosts is not known.
+    /// what else strangers have written, in a store that was begun. Before anything was read
+    /// nobody knows which hosts are gone or new.
     pub(super) fn differences_to(
         &self,
         there: &BTreeSet<String>,
@@ -307,8 +307,8 @@ pub(crate) enum LedgerError {
     #[error(
         "document {path} of the store was written by the predecessor, which must not run beside \
          the remediator ({why}): stop it on every master; then put the document back and set the \
-         node `revision` to nothing, or go on from all as it is by deleting the node `automation` \
-         while no remediator runs"
+         node `revision` to nothing; or, to go on from all as it is, delete the node `automation`, \
+         too, while no remediator runs"
     )]
     Foreign {
         /// Which.

@@ -317,6 +317,8 @@ impl Keeper {
                 // ZooKeeper tells what has changed before it answers with what has changed
                 // since: then all that was written up to this revision is among the events.
                 seen = glance(&session.client).await.ok();
+                // A person wants all counted anew, whatever else has come before that.
+                seen = seen.filter(|it| !(heard.revision && it.counted.is_none()));
                 heard.take_what_waits(&mut watcher);
             }
             if let Some(reason) = heard.end {

@@ -364,6 +364,12 @@ async fn until_in_doubt(store: &ZooKeeperStore) {
     tokio::time::timeout(SESSION, doubt).await.expect("it hears of it");
 }
 
+/// All that is stored is to be read again.
+async fn until_unknown(store: &ZooKeeperStore) {
+    let unknown = async { while !matches!(store.news().await, News::Unknown) {} };
+    tokio::time::timeout(SESSION, unknown).await.expect("it hears of it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_a_stranger_deletes_is_missed_needs_zookeeper() {
     let (run, zookeeper) = start("store-missed");
@@ -428,7 +434,9 @@ async fn one_that_starts_misses_what_automation_knew_needs_zookeeper() {
         panic!("{missed:?}")
     };
     assert!(there.iter().eq(["whitelist/h2"]), "{there:?}");
+    until_in_doubt(&store).await;
     stranger.set_data(REVISION, b"", None).await.unwrap();
+    until_unknown(&store).await;
     assert!(loaded_afresh().await.unwrap().documents.keys().eq(["whitelist/h2"]));
     run.succeed();
 }
@@ -455,8 +463,7 @@ async fn a_document_that_a_stranger_writes_or_puts_in_the_place_of_another_is_se
     count_anew().await;
     // Counted anew of itself, too: what is deleted next must be missed.
     stranger.set_data(REVISION, b"", None).await.unwrap();
-    let asked = async { while !matches!(store.news().await, News::Unknown) {} };
-    tokio::time::timeout(SESSION, asked).await.expect("it hears of it");
+    until_unknown(&store).await;
     count_anew().await;
     let seen = store.load().await.unwrap().revision;
     stranger.set_data("/whitelist/h1", b"2", None).await.unwrap();
