@@ -25,6 +25,7 @@ const WEBHOOK: &str = "remediator/src/api/webhook.rs";
 const EVENTS: &str = "remediator/src/api/events.rs";
 const STORM: &str = "remediator/core/src/plan/storm.rs";
 const WATCHING: &str = "remediator/core/src/plan/watching.rs";
+const STORE: &str = "remediator/src/store/mod.rs";
 const DOCUMENTS: &str = "remediator/src/ledger/documents.rs";
 const CLOCK: &str = "remediator/src/clock.rs";
 const MANUAL: &str = "remediator/core/src/manual.rs";
@@ -186,13 +187,6 @@ pub(crate) const FAULTS: &[Fault] = &[
         breaks: &["I6", "I20", "I21", "I22", "I34", "I37"],
     },
     Fault {
-        name: "a_store_that_cannot_be_read_after_a_failed_write_is_written_all_the_same",
-        file: LEDGER,
-        text: "self.settle().await?;",
-        instead: "self.settle().await.ok();",
-        breaks: &["I6", "I20", "I21", "I22", "I34", "I37"],
-    },
-    Fault {
         name: "what_the_journal_refused_is_forgotten",
         file: JOURNAL,
         text: "self.owed.extend_from_slice(lines);",
@@ -271,11 +265,18 @@ pub(crate) const FAULTS_OF_SEVERAL: &[Fault] = &[
         breaks: &["I20"],
     },
     Fault {
-        name: "a_document_that_was_made_anew_is_taken_for_the_former",
+        name: "what_others_have_done_is_not_put_on_record",
         file: DOCUMENTS,
         text: "it.version.is_some() && !known.contains(&key(it))",
-        instead: "it.version > known.iter().filter_map(|it| it.0).max()",
+        instead: "it.version.is_some() && known.is_empty()",
         breaks: &["I34"],
+    },
+    Fault {
+        name: "what_was_decided_on_an_older_revision_is_written",
+        file: STORE,
+        text: "if seen != self.revision {",
+        instead: "if false {",
+        breaks: &["I1", "I2", "I3", "I6", "I15", "I20", "I24", "I32"],
     },
     Fault {
         name: "what_may_have_been_missed_is_not_read_again",
