@@ -291,7 +291,7 @@ async fn blocked(router: &Router) -> BTreeMap<HostName, Vec<String>> {
 
 impl World {
     /// Whose the decisions are.
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         self.ensemble.as_ref().map_or(Some(0), Ensemble::leader)
     }
 

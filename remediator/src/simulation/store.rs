@@ -36,7 +36,12 @@ impl Store for SimulatedStore {
         seen: u64,
     ) -> BoxFuture<'_, Result<u64, StoreError>> {
         async move {
+            let note = |is_writing| {
+                self.0.with(|world| world.instances[self.0.who].is_writing = is_writing);
+            };
+            note(true);
             let fate = self.0.face(Area::Store, "commit", &STORE).await;
+            note(false);
             // A failure may come after all was written: nobody can tell then.
             let in_doubt = fate == Fate::Fails && self.0.with(|world| world.dice.bool());
             if fate == Fate::DiesBefore || (fate == Fate::Fails && !in_doubt) {

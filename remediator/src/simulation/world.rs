@@ -136,6 +136,8 @@ pub(super) struct Instance {
     /// What the clock shows more than it should, in milliseconds.
     pub(super) clock_error: i64,
     pub(super) files: Files,
+    /// Whether a write is on its way to a store of its own.
+    pub(super) is_writing: bool,
     /// What somebody has wanted of it, until that is sent.
     requests: Vec<Request>,
     pub(super) called: Arc<Notify>,
@@ -155,6 +157,7 @@ impl Instance {
             front: None,
             clock_error: 0,
             files: Files::default(),
+            is_writing: false,
             requests: Vec::new(),
             called: Arc::default(),
         }
@@ -223,7 +226,9 @@ impl World {
         let mut world = Self::of(dice, config.clone(), hosts, Chaos::none(), instances);
         chaos::list_all(&mut world);
         world.begin();
-        world.begin_ensemble();
+        if instances > 1 {
+            world.begin_ensemble();
+        }
         world
     }
 

@@ -147,7 +147,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         if self.ledger.term().as_deref() != term {
             return Err(Again::Nothing);
         }
-        if self.clock.now().uptime.saturating_sub(seen.at) > LONGEST_WAIT {
+        if self.clock.now().uptime.saturating_sub(seen.since) > MAX_AGE {
             return Err(Again::Everything);
         }
         let plan = {",
